@@ -1,0 +1,14 @@
+//! Benches: ratios of our statements to others that do the same work, measured side by side in one run.
+
+pub mod event_arrays;
+pub mod measure;
+pub mod report;
+pub mod suite;
+
+pub use suite::{Contender, Goal, Suite};
+
+/// Every suite, in the order of the results file.
+#[must_use]
+pub fn suites() -> Vec<Suite> {
+    event_arrays::suites()
+}

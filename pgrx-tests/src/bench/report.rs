@@ -1,0 +1,158 @@
+//! The results as text: one section per suite, in a file where a run replaces only the sections it measured.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use postgres::Client;
+
+use super::measure::Timing;
+use super::suite::Suite;
+use crate::place::checkout;
+
+const PREAMBLE: &str = "\
+# Bench results
+
+Written by `cargo bench-all`; `cargo bench-all <suite>` measures one suite and replaces its section alone. Contenders
+run in turn on one connection after a warm-up round; the times are medians. Goals are ratios within one run, judged by
+the backend's processor time, because that is the same on a busy machine; the ratio of the wall clocks stands beside it.
+";
+
+/// The settings worth knowing when reading a result.
+const SETTINGS: [&str; 6] = [
+    "shared_buffers",
+    "work_mem",
+    "max_wal_size",
+    "jit",
+    "max_parallel_workers_per_gather",
+    "default_toast_compression",
+];
+
+/// The section of one suite.
+///
+/// # Errors
+/// When the server does not say what it is, or a goal names a contender that does not exist.
+pub fn section(client: &mut Client, suite: &Suite, timings: &[Timing]) -> Result<(String, usize)> {
+    let mut text = format!("## {}\n\n{}\n\n", suite.name, suite.about);
+    let width = suite.contenders.iter().map(|c| c.label.chars().count()).max().unwrap_or(0).max(9);
+    writeln!(
+        text,
+        "```text\n{:<width$} | {:>10} | {:>10} | {:>10} | what",
+        "contender", "wall ms", "best ms", "cpu ms"
+    )?;
+    for (contender, t) in suite.contenders.iter().zip(timings) {
+        let (wall, best, cpu) = (t.wall * 1e3, t.best * 1e3, t.cpu * 1e3);
+        let label = &contender.label;
+        writeln!(text, "{label:<width$} | {wall:>10.1} | {best:>10.1} | {cpu:>10.1} | {}", contender.note)?;
+    }
+    text.push_str("```\n\n");
+    let mut missed = 0;
+    if !suite.goals.is_empty() {
+        writeln!(
+            text,
+            "```text\n{:<width$} | {:<width$} | {:<40} | {:>7} | {:>7} |",
+            "goal of", "against", "asked", "cpu", "wall"
+        )?;
+    }
+    for goal in &suite.goals {
+        let timing = |label: &str| {
+            let at = suite.contenders.iter().position(|c| c.label == label);
+            at.and_then(|i| timings.get(i)).with_context(|| format!("a goal names no contender: {label}"))
+        };
+        let (ours, other) = (timing(&goal.ours)?, timing(&goal.other)?);
+        let (cpu, wall) = (goal.rule.ratio(ours.cpu, other.cpu), goal.rule.ratio(ours.wall, other.wall));
+        let met = goal.rule.is_met_by(cpu);
+        missed += usize::from(!met);
+        let (asked, verdict) = (goal.rule.text(), if met { "met" } else { "MISSED" });
+        let (ours, other) = (&goal.ours, &goal.other);
+        writeln!(text, "{ours:<width$} | {other:<width$} | {asked:<40} | {cpu:>7.2} | {wall:>7.2} | {verdict}")?;
+    }
+    if !suite.goals.is_empty() {
+        text.push_str("```\n\n");
+    }
+    writeln!(text, "{}", circumstances(client, suite)?)?;
+    Ok((text, missed))
+}
+
+/// On what and how it was measured.
+fn circumstances(client: &mut Client, suite: &Suite) -> Result<String> {
+    let row = client.query_one("SELECT current_setting('server_version'), current_date::text", &[])?;
+    let (version, date): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+    let mut settings = Vec::new();
+    for name in SETTINGS {
+        let value: String = client.query_one("SELECT current_setting($1)", &[&name])?.try_get(0)?;
+        settings.push(format!("{name} {value}"));
+    }
+    Ok(format!(
+        "{date}, `cargo bench-all {}`, {} runs each; {}; PostgreSQL {version}: {}.",
+        suite.name,
+        suite.runs,
+        machine(),
+        settings.join(", ")
+    ))
+}
+
+fn machine() -> String {
+    let field = |file: &str, name: &str| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+        line.split_once(':').map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kilobytes: u64 = field("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
+    format!("{}, {cores} cores, {} GB", field("/proc/cpuinfo", "model name"), kilobytes.div_ceil(1024 * 1024))
+}
+
+/// The results file.
+#[must_use]
+pub fn file() -> PathBuf {
+    checkout().join("pgrx-tests/benches/RESULTS.md")
+}
+
+/// Puts a section into the results, in the order of all suites, in place of its predecessor.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn store(name: &str, section: &str, order: &[String]) -> Result<()> {
+    if let Some(folder) = file().parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let old = std::fs::read_to_string(file()).unwrap_or_default();
+    std::fs::write(file(), replaced(&old, name, section, order))
+        .with_context(|| format!("cannot write {}", file().display()))
+}
+
+fn replaced(old: &str, name: &str, section: &str, order: &[String]) -> String {
+    let mut page = PREAMBLE.to_owned();
+    for suite in order {
+        let heading = format!("## {suite}\n");
+        let text = if suite == name {
+            Some(section)
+        } else {
+            old.find(&heading).map(|at| {
+                let rest = &old[at..];
+                rest[3..].find("\n## ").map_or(rest, |end| &rest[..end + 4])
+            })
+        };
+        if let Some(text) = text {
+            page.push('\n');
+            page.push_str(text.trim_end());
+            page.push('\n');
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PREAMBLE, replaced};
+
+    #[test]
+    fn a_section_takes_the_place_of_its_predecessor() {
+        let order = ["a", "b", "c"].map(str::to_owned);
+        let first = replaced("", "b", "## b\n\nold\n", &order);
+        let second = replaced(&first, "a", "## a\n\nfirst\n", &order);
+        let third = replaced(&second, "b", "## b\n\nnew\n", &order);
+        assert_eq!(third, format!("{PREAMBLE}\n## a\n\nfirst\n\n## b\n\nnew\n"));
+    }
+}

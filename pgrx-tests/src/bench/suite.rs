@@ -1,0 +1,134 @@
+//! What a suite is: data, contenders that do the same work, and the goals between them.
+
+/// Statements that are timed against each other on the same data.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// Its heading in the results, and what a filter picks.
+    pub name: String,
+    /// What is measured, in a sentence or two.
+    pub about: String,
+    /// Run once before, untimed, in a database of the suite's own that has the extension.
+    pub setup: Vec<String>,
+    /// The statements, run in turn.
+    pub contenders: Vec<Contender>,
+    /// What is to be reached.
+    pub goals: Vec<Goal>,
+    /// How often each contender runs.
+    pub runs: usize,
+}
+
+/// One statement that is timed.
+#[derive(Clone, Debug)]
+pub struct Contender {
+    /// What the table calls it; goals refer to it.
+    pub label: String,
+    /// Run before each timing, untimed.
+    pub before: Option<String>,
+    /// The timed statement.
+    pub sql: String,
+    /// What it does, in some words.
+    pub note: String,
+}
+
+impl Contender {
+    /// A contender without preparation.
+    #[must_use]
+    pub fn new(label: &str, note: &str, sql: &str) -> Self {
+        Self { label: label.to_owned(), before: None, sql: sql.to_owned(), note: note.to_owned() }
+    }
+}
+
+/// How one contender is to compare to another.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    /// The contender that is judged.
+    pub ours: String,
+    /// The one it is compared to.
+    pub other: String,
+    /// What is asked.
+    pub rule: Rule,
+}
+
+/// What a goal asks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// At least so many times as fast.
+    Faster(f64),
+    /// At most so many times the cost.
+    Costs(f64),
+    /// For so many times the work of the other at most so many times the proportional cost.
+    Grows {
+        /// How much more work ours is.
+        work: f64,
+        /// The allowed excess.
+        at_most: f64,
+    },
+}
+
+impl Goal {
+    /// `ours` is to be at least `times` as fast as `other`.
+    #[must_use]
+    pub fn faster(ours: &str, other: &str, times: f64) -> Self {
+        Self { ours: ours.to_owned(), other: other.to_owned(), rule: Rule::Faster(times) }
+    }
+
+    /// `ours` is to cost at most `times` what `other` costs.
+    #[must_use]
+    pub fn costs(ours: &str, other: &str, times: f64) -> Self {
+        Self { ours: ours.to_owned(), other: other.to_owned(), rule: Rule::Costs(times) }
+    }
+
+    /// `ours`, twice the work of `other`, is to cost at most `at_most` times twice as much.
+    #[must_use]
+    pub fn doubles(ours: &str, other: &str, at_most: f64) -> Self {
+        Self { ours: ours.to_owned(), other: other.to_owned(), rule: Rule::Grows { work: 2.0, at_most } }
+    }
+}
+
+impl Rule {
+    /// The ratio that the rule is about, from the two times.
+    #[must_use]
+    pub fn ratio(self, ours: f64, other: f64) -> f64 {
+        match self {
+            Self::Faster(_) => other / ours,
+            Self::Costs(_) => ours / other,
+            Self::Grows { work, .. } => ours / (other * work),
+        }
+    }
+
+    /// Whether a ratio is good enough.
+    #[must_use]
+    pub fn is_met_by(self, ratio: f64) -> bool {
+        match self {
+            Self::Faster(times) => ratio >= times,
+            Self::Costs(times) => ratio <= times,
+            Self::Grows { at_most, .. } => ratio <= at_most,
+        }
+    }
+
+    /// The rule in words.
+    #[must_use]
+    pub fn text(self) -> String {
+        match self {
+            Self::Faster(times) => format!("≥ {times} × as fast"),
+            Self::Costs(times) => format!("≤ {times} × its cost"),
+            Self::Grows { work, at_most } => format!("≤ {at_most} × proportional for {work} × the work"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rule;
+
+    #[test]
+    fn rules_judge_in_the_right_direction() {
+        assert!(Rule::Faster(5.0).is_met_by(Rule::Faster(5.0).ratio(1.0, 6.0)));
+        assert!(!Rule::Faster(5.0).is_met_by(Rule::Faster(5.0).ratio(1.0, 4.0)));
+        assert!(Rule::Costs(2.0).is_met_by(Rule::Costs(2.0).ratio(1.9, 1.0)));
+        assert!(!Rule::Costs(2.0).is_met_by(Rule::Costs(2.0).ratio(2.1, 1.0)));
+        let doubling = Rule::Grows { work: 2.0, at_most: 1.15 };
+        assert!(doubling.is_met_by(doubling.ratio(2.2, 1.0)));
+        assert!(!doubling.is_met_by(doubling.ratio(2.4, 1.0)));
+    }
+}

@@ -1,0 +1,61 @@
+//! `cargo bench-all [suite]`: measures the suites whose name contains the word and writes their results.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use eventkit_tests::bench::{measure, report, suites};
+use eventkit_tests::command::say;
+use eventkit_tests::install::{Profile, install};
+use eventkit_tests::{ClusterBuilder, PgVersion, packages, setup};
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(missed) => {
+            eprintln!("bench-all: {missed} goals missed");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("bench-all: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<usize> {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    let all = suites();
+    let order: Vec<String> = all.iter().map(|suite| suite.name.clone()).collect();
+    let chosen: Vec<_> = all.into_iter().filter(|suite| suite.name.contains(&filter)).collect();
+    if chosen.is_empty() {
+        bail!("no suite is called \"{filter}\"; there are: {}", order.join(", "));
+    }
+    let _ready = setup::ready(&[PgVersion::V15], packages::FOR_BENCHES)?;
+    install(PgVersion::V15, Profile::Release)?;
+    let mut builder = ClusterBuilder::new(PgVersion::V15);
+    for setting in [
+        "shared_buffers = '512MB'",
+        "max_wal_size = '8GB'",
+        "jit = off",
+        "max_parallel_workers_per_gather = 0",
+        "default_toast_compression = 'pglz'",
+        // A vacuum that comes by is nobody's cost.
+        "autovacuum = off",
+    ] {
+        builder = builder.setting(setting);
+    }
+    let cluster = builder.start()?;
+    let mut missed = 0;
+    for suite in chosen {
+        cluster.create_database(&suite.name)?;
+        cluster.create_extension(&suite.name)?;
+        let mut client = cluster.connect(&suite.name)?;
+        let timings = measure::measure(&mut client, &suite)?;
+        let (section, missed_here) = report::section(&mut client, &suite, &timings)?;
+        println!("\n{section}");
+        report::store(&suite.name, &section, &order)?;
+        missed += missed_here;
+    }
+    say(format!("written to {}", report::file().display()));
+    Ok(missed)
+}

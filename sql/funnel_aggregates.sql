@@ -1,0 +1,50 @@
+-- The aggregates over the events of many users, and over summaries of them.
+
+CREATE AGGREGATE funnel_agg(events hstore[], steps text[], conversion_window interval) (
+    SFUNC = funnel_agg_add,
+    STYPE = funnel_summary,
+    COMBINEFUNC = funnel_summary_combine,
+    PARALLEL = SAFE
+);
+
+CREATE AGGREGATE funnel_agg(events hstore[], definition jsonb) (
+    SFUNC = funnel_agg_add,
+    STYPE = funnel_summary,
+    COMBINEFUNC = funnel_summary_combine,
+    PARALLEL = SAFE
+);
+
+CREATE AGGREGATE funnel_agg(events jsonb[], steps text[], conversion_window interval) (
+    SFUNC = funnel_agg_add,
+    STYPE = funnel_summary,
+    COMBINEFUNC = funnel_summary_combine,
+    PARALLEL = SAFE
+);
+
+CREATE AGGREGATE funnel_agg(events jsonb[], definition jsonb) (
+    SFUNC = funnel_agg_add,
+    STYPE = funnel_summary,
+    COMBINEFUNC = funnel_summary_combine,
+    PARALLEL = SAFE
+);
+
+CREATE AGGREGATE funnel_agg(events jsonb, steps text[], conversion_window interval) (
+    SFUNC = funnel_agg_add,
+    STYPE = funnel_summary,
+    COMBINEFUNC = funnel_summary_combine,
+    PARALLEL = SAFE
+);
+
+CREATE AGGREGATE funnel_agg(events jsonb, definition jsonb) (
+    SFUNC = funnel_agg_add,
+    STYPE = funnel_summary,
+    COMBINEFUNC = funnel_summary_combine,
+    PARALLEL = SAFE
+);
+
+CREATE AGGREGATE rollup(summary funnel_summary) (
+    SFUNC = funnel_summary_combine,
+    STYPE = funnel_summary,
+    COMBINEFUNC = funnel_summary_combine,
+    PARALLEL = SAFE
+);

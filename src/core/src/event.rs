@@ -1,0 +1,178 @@
+//! How the algorithms see events: one trait for an event, one for an array of them.
+
+use crate::error::{Error, Result};
+use crate::time::{self, Micros};
+use crate::value::Value;
+
+/// A property's name, with the place where the last event had it: events of one array are mostly alike.
+#[derive(Clone, Debug)]
+pub struct Key<'k> {
+    /// The name's bytes.
+    pub name: &'k [u8],
+    /// Where a reader found the name last; a reader looks there first and writes it back.
+    pub hint: usize,
+}
+
+impl<'k> Key<'k> {
+    /// A key that nobody has looked for yet.
+    #[must_use]
+    pub const fn new(name: &'k str) -> Self {
+        Self { name: name.as_bytes(), hint: 0 }
+    }
+}
+
+/// One event, seen where it lies.
+pub trait Event<'a>: Copy {
+    /// The value of a property. Errors: `XX001` if the bytes are no value of their type.
+    fn get(&self, key: &mut Key<'_>) -> Result<Value<'a>>;
+
+    /// The event's time, `None` when it has none. Errors: those of [`time::of_value`].
+    fn time(&self, key: &mut Key<'_>) -> Result<Option<Micros>> {
+        time::of_value(&self.get(key)?)
+    }
+}
+
+/// One element of an event array.
+#[derive(Clone, Copy, Debug)]
+pub struct Element<E> {
+    /// What the array's owner needs to find the element again (an offset or an index), below 2^31.
+    pub handle: u32,
+    /// The event; `None` for a NULL element or a JSON null.
+    pub event: Option<E>,
+}
+
+/// An event array, walked once from front to back.
+pub trait Events<'a> {
+    /// How an element reads as an event.
+    type Event: Event<'a>;
+
+    /// The next element, `None` at the end.
+    /// Errors: `2203C` for an element that is no object, `XX001` for bytes that are no value.
+    fn next(&mut self) -> Result<Option<Element<Self::Event>>>;
+
+    /// How many elements the array has.
+    fn len(&self) -> usize;
+
+    /// Whether the array has no element.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What long loops call now and then; it does not return when the statement was cancelled (it unwinds).
+pub type Poll<'p> = &'p mut dyn FnMut();
+
+/// Elements between two calls of a [`Poll`]: well under a millisecond of work.
+pub const POLL_EVERY: usize = 1024;
+
+/// Walks an array, gives each element with its 1-based position, polls, and names the position in errors.
+#[inline(always)]
+pub fn for_each<'a, S: Events<'a>>(
+    source: &mut S,
+    argument: &str,
+    poll: Poll<'_>,
+    mut visit: impl FnMut(usize, Element<S::Event>) -> Result<()>,
+) -> Result<()> {
+    let mut position = 0;
+    loop {
+        position += 1;
+        if position % POLL_EVERY == 0 {
+            poll();
+        }
+        let step = match source.next() {
+            Ok(Some(element)) => visit(position, element),
+            Ok(None) => return Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = step {
+            return Err(in_element(error, argument, position));
+        }
+    }
+}
+
+/// The error with the argument and the 1-based position of the element it arose in.
+#[must_use]
+pub fn in_element(mut error: Error, argument: &str, position: usize) -> Error {
+    error.message = format!("element {position} of argument \"{argument}\": {}", error.message).into();
+    error
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::value::Number;
+
+    /// An event of a test: an id and a time, nothing else.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Plain {
+        pub(crate) id: Option<String>,
+        pub(crate) at: Option<i64>,
+    }
+
+    /// Such events as a source; small ids are numbers instead of texts when asked.
+    pub(crate) struct PlainEvents<'a> {
+        events: Vec<Option<View<'a>>>,
+        at: usize,
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct View<'a> {
+        id: Value<'a>,
+        at: Option<i64>,
+    }
+
+    const DIGITS: [[u8; 2]; 10] = {
+        let mut digits = [[0; 2]; 10];
+        let mut n = 0;
+        while n < 10 {
+            digits[n] = (n as u16).to_ne_bytes();
+            n += 1;
+        }
+        digits
+    };
+
+    impl<'a> PlainEvents<'a> {
+        pub(crate) fn new(events: &'a [Option<Plain>], as_numbers: bool) -> Self {
+            let view = |event: &'a Plain| View {
+                id: match event.id.as_deref() {
+                    None => Value::Absent,
+                    Some(id) => match id.as_bytes() {
+                        [digit @ b'1'..=b'9'] if as_numbers => Value::Number(Number {
+                            negative: false,
+                            weight: 0,
+                            scale: 0,
+                            digits: &DIGITS[usize::from(digit - b'0')],
+                        }),
+                        bytes => Value::Text(bytes),
+                    },
+                },
+                at: event.at,
+            };
+            Self { events: events.iter().map(|event| event.as_ref().map(view)).collect(), at: 0 }
+        }
+    }
+
+    impl<'a> Event<'a> for View<'a> {
+        fn get(&self, key: &mut Key<'_>) -> Result<Value<'a>> {
+            Ok(if key.name == b"id" { self.id } else { Value::Absent })
+        }
+
+        fn time(&self, _: &mut Key<'_>) -> Result<Option<Micros>> {
+            Ok(self.at)
+        }
+    }
+
+    impl<'a> Events<'a> for PlainEvents<'a> {
+        type Event = View<'a>;
+
+        fn next(&mut self) -> Result<Option<Element<View<'a>>>> {
+            let Some(event) = self.events.get(self.at) else { return Ok(None) };
+            self.at += 1;
+            Ok(Some(Element { handle: u32::try_from(self.at - 1).unwrap(), event: *event }))
+        }
+
+        fn len(&self) -> usize {
+            self.events.len()
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Every error of the partition subject: one function each, with what was found and the next command.
+
+use crate::error::{Condition, Error, quoted};
+
+fn error(condition: Condition, message: String, detail: String, hint: String) -> Error {
+    Error::new(condition, message).detail(detail).hint(hint)
+}
+
+/// `22004`: an argument is NULL.
+#[must_use]
+pub fn null_argument(argument: &str) -> Error {
+    error(
+        Condition::NullValueNotAllowed,
+        format!("argument \"{argument}\" must not be NULL"),
+        format!("The value given for \"{argument}\" is NULL."),
+        "Name it, as in: CALL eventkit.create_partition('app.events', current_date).".into(),
+    )
+}
+
+/// `22008`: a day or instant that no partition is made for.
+#[must_use]
+pub fn day_out_of_range(found: &str) -> Error {
+    error(
+        Condition::DatetimeFieldOverflow,
+        format!("argument \"day\" is out of range: {found}"),
+        "Days from 0001-01-01 to 9998-12-31 have partitions.".into(),
+        "Give a day inside of it, as in: CALL eventkit.create_partition('app.events', current_date).".into(),
+    )
+}
+
+/// `22008`: a day that the zone's clocks leave out.
+#[must_use]
+pub fn day_left_out(day: &str) -> Error {
+    error(
+        Condition::DatetimeFieldOverflow,
+        format!("argument \"day\": {day} does not exist in the time zone"),
+        "The clocks of the zone went from the day before to the day after.".into(),
+        "Take the day before or the day after it.".into(),
+    )
+}
+
+/// `22023`: no such time zone.
+#[must_use]
+pub fn unknown_zone(name: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("time zone {} is not known", quoted(name.as_bytes())),
+        "Zones have the names of the IANA database.".into(),
+        "See the names with: SELECT name FROM pg_timezone_names.".into(),
+    )
+}
+
+/// `42P01`: the argument names no relation any more.
+#[must_use]
+pub fn no_such_table(argument: &str) -> Error {
+    error(
+        Condition::UndefinedTable,
+        format!("argument \"{argument}\" names no table"),
+        "The relation does not exist or was dropped meanwhile.".into(),
+        "See the partitioned tables with: SELECT oid::regclass FROM pg_class WHERE relkind = 'p'.".into(),
+    )
+}
+
+/// `XX001`: a catalog that is not understood.
+#[must_use]
+pub fn unreadable_catalog(cause: &str) -> Error {
+    error(
+        Condition::DataCorrupted,
+        "the catalog describes a table in a way that is not understood".into(),
+        cause.to_owned(),
+        "Report it with the output of: SELECT version().".into(),
+    )
+}
+
+/// `42809`: the parent is no range-partitioned table.
+#[must_use]
+pub fn not_range_partitioned(table: &str, found: &str) -> Error {
+    error(
+        Condition::WrongObjectType,
+        format!("argument \"parent\": {table} is not partitioned by range"),
+        format!("It is {found}."),
+        "Make one with: CREATE TABLE … (LIKE … INCLUDING ALL) PARTITION BY RANGE (…).".into(),
+    )
+}
+
+/// `0A000`: a partition key that days do not fit.
+#[must_use]
+pub fn unsupported_key(table: &str, found: &str) -> Error {
+    error(
+        Condition::FeatureNotSupported,
+        format!("argument \"parent\": the partition key of {table} is not supported"),
+        format!(
+            "It is {found}; days need one column of type date, timestamp or timestamptz with its default operator class."
+        ),
+        "Partition by a time column: CREATE TABLE … PARTITION BY RANGE (created_at).".into(),
+    )
+}
+
+/// `0A000`: a parent that this version leaves alone.
+#[must_use]
+pub fn unsupported_parent(table: &str, found: &str, hint: &str) -> Error {
+    error(
+        Condition::FeatureNotSupported,
+        format!("argument \"parent\": {table} cannot have partitions made"),
+        format!("It is {found}."),
+        hint.to_owned(),
+    )
+}
+
+/// `42501`: the caller does not own the parent.
+#[must_use]
+pub fn not_owner(table: &str, caller: &str, owner: &str) -> Error {
+    error(
+        Condition::InsufficientPrivilege,
+        format!("argument \"parent\": must be owner of {table}"),
+        format!("The current role is {caller}, the owner is {owner}."),
+        format!("Become the owner first: SET ROLE {owner}."),
+    )
+}
+
+/// `42P07`: the partition's name belongs to another relation.
+#[must_use]
+pub fn name_taken(name: &str, parent: &str) -> Error {
+    error(
+        Condition::DuplicateTable,
+        format!("relation {name} exists already and is no partition of {parent} for this day"),
+        format!("The partition that is to be made would have the name {name}."),
+        format!("Give the other one another name: ALTER TABLE {name} RENAME TO …, then call again."),
+    )
+}
+
+/// `42P17`: another partition covers a part of the day.
+#[must_use]
+pub fn overlap(day: &str, partition: &str, parent: &str) -> Error {
+    error(
+        Condition::InvalidObjectDefinition,
+        format!("argument \"day\": {day} overlaps partition {partition} of {parent}"),
+        "A row belongs to one partition only.".into(),
+        format!(
+            "See the bounds with: SELECT * FROM eventkit.partitions WHERE partition = '{}'::regclass.",
+            partition.replace('\'', "''")
+        ),
+    )
+}
+
+/// `23514`: the default partition holds rows of the day.
+#[must_use]
+pub fn default_holds_rows(day: &str, default: &str, rows: i64, range: &str) -> Error {
+    error(
+        Condition::CheckViolation,
+        format!("argument \"day\": default partition {default} holds {rows} rows of {day}"),
+        "With a partition of its own the day's rows could not stay there.".into(),
+        format!("See them with: SELECT * FROM {default} WHERE {range}; move them out, then call again."),
+    )
+}
+
+/// `0A000`: an index whose definition cannot be taken over.
+#[must_use]
+pub fn unreadable_index(index: &str, parent: &str) -> Error {
+    error(
+        Condition::FeatureNotSupported,
+        format!("index {index} of {parent} cannot be made on a partition"),
+        "The server describes it in a form that this version does not know.".into(),
+        format!("See it with: SELECT pg_get_indexdef('{}'::regclass).", index.replace('\'', "''")),
+    )
+}
+
+/// `42809`: the source is no table.
+#[must_use]
+pub fn source_kind(table: &str, found: &str) -> Error {
+    error(
+        Condition::WrongObjectType,
+        format!("argument \"source\": {table} is no table"),
+        format!("It is {found}; rows come from a table, a partitioned table, a foreign table or a materialized view."),
+        "Name the table below it, as in: CALL eventkit.backfill('public.events', 'app.events').".into(),
+    )
+}
+
+/// `22023`: the source is the parent or one of its partitions.
+#[must_use]
+pub fn source_is_target(table: &str, parent: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"source\": {table} is {parent} itself or one of its partitions"),
+        "A backfill copies from a table outside of the parent.".into(),
+        "Name the old table, as in: CALL eventkit.backfill('public.events', 'app.events').".into(),
+    )
+}
+
+/// `42501`: the caller may not read the source.
+#[must_use]
+pub fn source_unreadable(table: &str, caller: &str) -> Error {
+    error(
+        Condition::InsufficientPrivilege,
+        format!("argument \"source\": permission denied for {table}"),
+        format!("The current role is {caller}."),
+        format!("As its owner: GRANT SELECT ON {table} TO {caller}."),
+    )
+}
+
+/// `42501`: row-level security hides rows of the source from the caller.
+#[must_use]
+pub fn source_row_security(table: &str, caller: &str) -> Error {
+    error(
+        Condition::InsufficientPrivilege,
+        format!("argument \"source\": row-level security of {table} applies to {caller}"),
+        "Rows that the policies hide would be left out without a word.".into(),
+        format!("Call as the owner of {table} or as a role with BYPASSRLS."),
+    )
+}
+
+/// `42703`: the source lacks the partition key.
+#[must_use]
+pub fn source_key_missing(table: &str, column: &str, parent: &str) -> Error {
+    error(
+        Condition::UndefinedColumn,
+        format!("argument \"source\": {table} has no column {column}"),
+        format!("{parent} is partitioned by {column}; columns are matched by name."),
+        format!("Rename the column that holds it: ALTER TABLE {table} RENAME COLUMN … TO {column}."),
+    )
+}
+
+/// `42703`: a column of the source has no place in the parent.
+#[must_use]
+pub fn source_column_homeless(table: &str, column: &str, parent: &str) -> Error {
+    error(
+        Condition::UndefinedColumn,
+        format!("argument \"source\": column {column} of {table} is missing in {parent}"),
+        "Its values would be lost; columns are matched by name.".into(),
+        format!("Add it first: ALTER TABLE {parent} ADD COLUMN {column} …."),
+    )
+}
+
+/// `42804`: a column's types differ in a way that the session's settings could bend.
+#[must_use]
+pub fn source_column_type(table: &str, column: &str, found: &str, wanted: &str) -> Error {
+    error(
+        Condition::DatatypeMismatch,
+        format!("argument \"source\": column {column} of {table} is of type {found}, not {wanted}"),
+        "The values cannot be converted without the settings of the session or a loss.".into(),
+        format!("Convert it first: ALTER TABLE {table} ALTER COLUMN {column} TYPE {wanted} USING …."),
+    )
+}

@@ -1,0 +1,13 @@
+//! Daily partitions: calendar, bounds, names, plans.
+//!
+//! A plan is made from a snapshot of the catalog (plain names, no Oids) and is an ordered list of steps; whoever
+//! shows it and whoever runs it read the same list.
+
+pub mod backfill;
+pub mod bound;
+pub mod calendar;
+pub mod error;
+pub mod name;
+pub mod plan;
+pub mod snapshot;
+pub mod step;

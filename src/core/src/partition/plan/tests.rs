@@ -1,0 +1,305 @@
+//! Plans from hand-made snapshots: exact statements, hostile names, refusals.
+
+use super::*;
+use crate::partition::snapshot::{IndexConstraint, Linked, Partition, Sequence, SourceColumn};
+use crate::partition::{backfill, bound::KeyType};
+
+fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
+    Parent {
+        schema: schema.into(),
+        name: name.into(),
+        owner: "app".into(),
+        caller: "app".into(),
+        caller_owns: true,
+        refusal: None,
+        key: Some(Key { column: "at".into(), key_type }),
+        tablespace: None,
+        access_method: None,
+        row_security: false,
+        force_row_security: false,
+        replica_identity: "d".into(),
+        columns: vec![column("id", false), column("at", false), column("twice", true)],
+        indexes: vec![],
+        policies: vec![],
+        grants: vec![],
+        default_grantees: vec![],
+        partitions: vec![],
+        linked: vec![linked(schema, name, true, false)],
+        sequences: vec![],
+    }
+}
+
+fn column(name: &str, generated: bool) -> Column {
+    Column { name: name.into(), generated, statistics: None, options: vec![] }
+}
+
+fn linked(schema: &str, name: &str, is_parent: bool, referenced: bool) -> Linked {
+    Linked { schema: schema.into(), name: name.into(), is_parent, referenced, referencing: false, lockable: true }
+}
+
+fn source(columns: &[&str]) -> Source {
+    let known = ["id", "at", "twice"];
+    Source {
+        schema: "old".into(),
+        name: "e".into(),
+        kind: "r".into(),
+        in_parent: false,
+        readable: true,
+        row_security: false,
+        key_indexed: true,
+        columns: columns
+            .iter()
+            .map(|name| SourceColumn {
+                name: (*name).into(),
+                column_type: "text".into(),
+                parent_type: known.contains(name).then(|| "text".into()),
+                same_type: true,
+                castable: false,
+            })
+            .collect(),
+    }
+}
+
+fn leap_day() -> Day {
+    Day::from_unix_days(19_782).unwrap()
+}
+
+fn statements(steps: &[Step]) -> Vec<&str> {
+    steps.iter().map(|s| s.statement.as_deref().unwrap()).collect()
+}
+
+#[test]
+fn the_plainest_parent() {
+    let steps = create(&parent("s", "e", KeyType::Date), leap_day(), Found::default()).unwrap();
+    assert_eq!(
+        statements(&steps),
+        [
+            "CREATE TABLE \"s\".\"e_20240229\" (LIKE \"s\".\"e\" INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED \
+             INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS INCLUDING STATISTICS, \
+             CONSTRAINT \"partition_bound\" CHECK (\"at\" IS NOT NULL AND \"at\" OPERATOR(pg_catalog.>=) \
+             '2024-02-29'::pg_catalog.date AND \"at\" OPERATOR(pg_catalog.<) '2024-03-01'::pg_catalog.date))",
+            "ANALYZE \"s\".\"e_20240229\"",
+            "LOCK TABLE ONLY \"s\".\"e\" IN SHARE UPDATE EXCLUSIVE MODE",
+            "ALTER TABLE \"s\".\"e\" ATTACH PARTITION \"s\".\"e_20240229\" FOR VALUES FROM ('2024-02-29') TO ('2024-03-01')",
+            "ALTER TABLE \"s\".\"e_20240229\" DROP CONSTRAINT \"partition_bound\"",
+        ]
+    );
+    assert!(steps.iter().all(|s| s.lock != Some(Lock::AccessExclusive)));
+}
+
+#[test]
+fn everything_is_carried_and_hostile_names_are_quoted() {
+    let mut p = parent("Sch\"ema", "we\"ird.Table %I", KeyType::Timestamptz);
+    p.caller = "postgres".into();
+    p.tablespace = Some("fast disk".into());
+    p.access_method = Some("heap".into());
+    p.default_grantees = vec![None, Some("gu\"est".into())];
+    p.columns[0].statistics = Some(500);
+    p.columns[0].options = vec!["n_distinct=-0.5".into()];
+    p.indexes = vec![
+        Index {
+            name: "we\"ird_pkey".into(),
+            unique: true,
+            definition: Some("USING btree (id, at)".into()),
+            tablespace: None,
+            replica_identity: true,
+            constraint: Some(IndexConstraint {
+                from_index: Some("PRIMARY KEY".into()),
+                definition: "PRIMARY KEY (id, at)".into(),
+                deferrable: true,
+                deferred: false,
+            }),
+        },
+        Index {
+            name: "brin".into(),
+            unique: false,
+            definition: Some("USING brin (at) WHERE (id > 0)".into()),
+            tablespace: Some("t".into()),
+            replica_identity: false,
+            constraint: None,
+        },
+    ];
+    p.row_security = true;
+    p.policies = vec![Policy {
+        name: "mine".into(),
+        command: "SELECT".into(),
+        permissive: false,
+        roles: vec![None],
+        using: Some("(id = 1)".into()),
+        check: None,
+        correlated: false,
+    }];
+    p.grants = vec![
+        Grant { role: Some("gu\"est".into()), privilege: "SELECT".into(), column: Some("id".into()), grantable: false },
+        Grant { role: None, privilege: "INSERT".into(), column: None, grantable: true },
+    ];
+    p.partitions = vec![Partition { schema: "d".into(), name: "rest".into(), default: true, from: None, to: None }];
+    p.linked.insert(0, linked("r", "ref", false, true));
+    let child = "\"Sch\"\"ema\".\"we\"\"ird.Table %I_20240229\"";
+    let steps = create(&p, leap_day(), Found::default()).unwrap();
+    let all = statements(&steps);
+    assert!(all[0].ends_with(" USING \"heap\" TABLESPACE \"fast disk\""));
+    assert_eq!(
+        all[1..],
+        [
+            format!("ALTER TABLE {child} OWNER TO \"app\""),
+            format!("REVOKE ALL ON TABLE {child} FROM PUBLIC, \"gu\"\"est\""),
+            format!("ALTER TABLE {child} ALTER COLUMN \"id\" SET STATISTICS 500"),
+            format!("ALTER TABLE {child} ALTER COLUMN \"id\" SET (\"n_distinct\" = '-0.5')"),
+            format!("CREATE UNIQUE INDEX \"we\"\"ird_pkey_20240229\" ON {child} USING btree (id, at)"),
+            format!("ALTER TABLE {child} ADD CONSTRAINT \"we\"\"ird_pkey_20240229\" PRIMARY KEY USING INDEX \"we\"\"ird_pkey_20240229\" DEFERRABLE"),
+            format!("ALTER TABLE {child} REPLICA IDENTITY USING INDEX \"we\"\"ird_pkey_20240229\""),
+            "SET LOCAL default_tablespace TO \"t\"".into(),
+            format!("CREATE INDEX \"brin_20240229\" ON {child} USING brin (at) WHERE (id > 0)"),
+            "SET LOCAL default_tablespace TO ''".into(),
+            format!("ALTER TABLE {child} ENABLE ROW LEVEL SECURITY"),
+            format!("CREATE POLICY \"mine\" ON {child} AS RESTRICTIVE FOR SELECT TO PUBLIC USING ((id = 1))"),
+            format!("ANALYZE {child}"),
+            "LOCK TABLE \"r\".\"ref\" IN SHARE ROW EXCLUSIVE MODE".into(),
+            "LOCK TABLE ONLY \"Sch\"\"ema\".\"we\"\"ird.Table %I\" IN SHARE UPDATE EXCLUSIVE MODE".into(),
+            "LOCK TABLE \"d\".\"rest\" IN ACCESS EXCLUSIVE MODE".into(),
+            "ALTER TABLE \"d\".\"rest\" ADD CONSTRAINT \"partition_excludes_20240229\" CHECK (\"at\" OPERATOR(pg_catalog.<) \
+             '2024-02-29 00:00:00+00'::pg_catalog.timestamptz OR \"at\" OPERATOR(pg_catalog.>=) \
+             '2024-03-01 00:00:00+00'::pg_catalog.timestamptz) NOT VALID".into(),
+            "ALTER TABLE \"d\".\"rest\" VALIDATE CONSTRAINT \"partition_excludes_20240229\"".into(),
+            format!(
+                "ALTER TABLE \"Sch\"\"ema\".\"we\"\"ird.Table %I\" ATTACH PARTITION {child} \
+                 FOR VALUES FROM ('2024-02-29 00:00:00+00') TO ('2024-03-01 00:00:00+00')"
+            ),
+            "ALTER TABLE \"d\".\"rest\" DROP CONSTRAINT \"partition_excludes_20240229\"".into(),
+            format!("ALTER TABLE {child} DROP CONSTRAINT \"partition_bound\""),
+            format!("GRANT SELECT (\"id\") ON TABLE {child} TO \"gu\"\"est\""),
+            format!("GRANT INSERT ON TABLE {child} TO PUBLIC WITH GRANT OPTION"),
+        ]
+    );
+}
+
+#[test]
+fn a_policy_that_cannot_be_carried_leaves_the_partition_closed() {
+    let mut p = parent("s", "e", KeyType::Date);
+    p.row_security = true;
+    p.policies = vec![Policy {
+        name: "c".into(),
+        command: "ALL".into(),
+        permissive: false,
+        roles: vec![None],
+        using: Some("(EXISTS (SELECT 1 FROM o WHERE (o.id = e.id)))".into()),
+        check: None,
+        correlated: true,
+    }];
+    p.grants = vec![Grant { role: None, privilege: "SELECT".into(), column: None, grantable: false }];
+    let steps = create(&p, leap_day(), Found::default()).unwrap();
+    assert!(!statements(&steps).iter().any(|s| s.starts_with("GRANT") || s.starts_with("CREATE POLICY")));
+    assert!(statements(&steps).iter().any(|s| s.ends_with("ENABLE ROW LEVEL SECURITY")));
+}
+
+#[test]
+fn the_same_day_is_no_op_and_an_overlap_is_named() {
+    let mut p = parent("s", "e", KeyType::Date);
+    let bound = bound_of(leap_day()).unwrap();
+    p.partitions = vec![Partition {
+        schema: "s".into(),
+        name: "x".into(),
+        default: false,
+        from: Some(bound.from),
+        to: Some(bound.to),
+    }];
+    let steps = create(&p, leap_day(), Found { name_taken: true, default_rows: 0 }).unwrap();
+    assert_eq!(steps.len(), 1);
+    assert_eq!(steps[0].statement, None);
+    p.partitions[0].to = None;
+    let error = create(&p, leap_day(), Found::default()).unwrap_err();
+    assert_eq!(error.condition.sqlstate(), "42P17");
+    assert!(error.message.contains("\"s\".\"x\"") && error.message.contains("2024-02-29"));
+    let skipped = backfill_day(&p, &source(&["id", "at"]), leap_day(), Found::default()).unwrap();
+    assert_eq!((skipped.len(), skipped[0].statement.clone()), (1, None));
+}
+
+#[test]
+fn refusals_have_a_state_a_detail_and_a_hint() {
+    let base = || parent("s", "e", KeyType::Date);
+    let with = |change: fn(&mut Parent)| {
+        let mut p = base();
+        change(&mut p);
+        create(&p, leap_day(), Found::default()).unwrap_err()
+    };
+    let default = |p: &mut Parent| {
+        p.partitions = vec![Partition { schema: "s".into(), name: "d".into(), default: true, from: None, to: None }];
+    };
+    let mut held = base();
+    default(&mut held);
+    for (error, state) in [
+        (with(|p| p.refusal = Some(Refusal::NotRange("a view".into()))), "42809"),
+        (with(|p| p.refusal = Some(Refusal::Key("two columns".into()))), "0A000"),
+        (with(|p| p.refusal = Some(Refusal::SubPartition("\"s\".\"t\"".into()))), "0A000"),
+        (with(|p| p.refusal = Some(Refusal::Temporary)), "0A000"),
+        (with(|p| p.caller_owns = false), "42501"),
+        (create(&base(), leap_day(), Found { name_taken: true, default_rows: 0 }).unwrap_err(), "42P07"),
+        (create(&held, leap_day(), Found { name_taken: false, default_rows: 3 }).unwrap_err(), "23514"),
+    ] {
+        assert_eq!(error.condition.sqlstate(), state);
+        assert!(error.detail.is_some() && error.hint.is_some(), "{error}");
+    }
+}
+
+#[test]
+fn a_day_is_copied_by_the_keys_range_with_columns_by_name() {
+    let p = parent("s", "e", KeyType::Timestamp);
+    let steps = backfill_day(&p, &source(&["twice", "at", "id"]), leap_day(), Found::default()).unwrap();
+    let range = "\"at\" OPERATOR(pg_catalog.>=) '2024-02-29 00:00:00'::pg_catalog.timestamp \
+                 AND \"at\" OPERATOR(pg_catalog.<) '2024-03-01 00:00:00'::pg_catalog.timestamp";
+    assert_eq!(
+        statements(&steps)[1..3],
+        [
+            format!(
+                "INSERT INTO \"s\".\"e_20240229\" (\"id\", \"at\") SELECT \"id\", \"at\" FROM \"old\".\"e\" WHERE {range} ORDER BY \"at\""
+            ),
+            format!("SELECT pg_catalog.count(*) FROM \"old\".\"e\" WHERE {range}"),
+        ]
+    );
+}
+
+#[test]
+fn a_source_that_does_not_fit_is_refused() {
+    let p = parent("s", "e", KeyType::Date);
+    let state = |change: fn(&mut Source)| {
+        let mut s = source(&["id", "at"]);
+        change(&mut s);
+        let error = backfill_day(&p, &s, leap_day(), Found::default()).unwrap_err();
+        assert!(error.detail.is_some() && error.hint.is_some(), "{error}");
+        error.condition.sqlstate()
+    };
+    assert_eq!(state(|s| s.kind = "v".into()), "42809");
+    assert_eq!(state(|s| s.in_parent = true), "22023");
+    assert_eq!(state(|s| s.readable = false), "42501");
+    assert_eq!(state(|s| s.row_security = true), "42501");
+    assert_eq!(state(|s| s.columns.truncate(1)), "42703");
+    assert_eq!(state(|s| s.columns[0].parent_type = None), "42703");
+    assert_eq!(state(|s| s.columns[0].same_type = false), "42804");
+    // A key of another type is refused even if it could be converted: the ranges would not be the source's.
+    assert_eq!(state(|s| (s.columns[1].same_type, s.columns[1].castable) = (false, true)), "42804");
+}
+
+#[test]
+fn questions_to_the_source() {
+    let mut p = parent("s", "e", KeyType::Timestamptz);
+    p.sequences = vec![
+        Sequence { schema: "s".into(), name: "id'seq".into(), column: "id".into(), ascending: true },
+        Sequence { schema: "s".into(), name: "none".into(), column: "twice".into(), ascending: false },
+    ];
+    let s = source(&["id", "at"]);
+    assert_eq!(
+        backfill::newest_day_query(&p, &s, Some(leap_day()), leap_day()).unwrap(),
+        "SELECT pg_catalog.timezone('UTC', \"at\")::pg_catalog.date OPERATOR(pg_catalog.-) '1970-01-01'::pg_catalog.date \
+         FROM \"old\".\"e\" WHERE \"at\" OPERATOR(pg_catalog.>=) '1970-01-01 00:00:00+00'::pg_catalog.timestamptz \
+         AND \"at\" OPERATOR(pg_catalog.<) '2024-02-29 00:00:00+00'::pg_catalog.timestamptz ORDER BY \"at\" DESC LIMIT 1"
+    );
+    let steps = backfill::sequence_steps(&p, &s).unwrap();
+    assert_eq!(
+        statements(&steps),
+        ["SELECT eventkit.advance_sequence('\"s\".\"id''seq\"'::pg_catalog.regclass, \
+          (SELECT pg_catalog.max(\"id\") FROM \"old\".\"e\")::pg_catalog.int8)"]
+    );
+    assert!(backfill::left_behind_query(&p, &s, leap_day()).unwrap().contains("'after 2024-02-29'"));
+    assert!(backfill::differing_days_query(&p, &s, leap_day()).unwrap().contains("LEFT JOIN"));
+}

@@ -1,0 +1,270 @@
+//! What a plan has to know of the catalog: plain names and texts, read by `src/pg`, made by hand in tests.
+
+use super::bound::{Bound, Key};
+use super::error;
+use super::name::qualified;
+use crate::error::Result;
+use serde::Deserialize;
+
+/// The partitioned table.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Parent {
+    /// Its schema; partitions are made in the same one.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// The role that calls.
+    pub caller: String,
+    /// Whether the caller has the owner's rights.
+    pub caller_owns: bool,
+    /// Why days cannot be made on it, if so.
+    pub refusal: Option<Refusal>,
+    /// Its partition key; absent when refused.
+    pub key: Option<Key>,
+    /// The tablespace that partitions belong in, unless it is the database's.
+    pub tablespace: Option<String>,
+    /// The access method that partitions get, where the parent names one (PostgreSQL 17 and later).
+    pub access_method: Option<String>,
+    /// Whether row-level security is on.
+    pub row_security: bool,
+    /// Whether it binds the owner too.
+    pub force_row_security: bool,
+    /// `d`, `f`, `n` or `i`, as in `pg_class.relreplident`.
+    pub replica_identity: String,
+    /// Its columns in order.
+    pub columns: Vec<Column>,
+    /// Its indexes, the primary key first.
+    pub indexes: Vec<Index>,
+    /// Its policies.
+    pub policies: Vec<Policy>,
+    /// What others may do with it.
+    pub grants: Vec<Grant>,
+    /// Whom default privileges would let into a new table; `None` is PUBLIC.
+    pub default_grantees: Vec<Option<String>>,
+    /// Its partitions.
+    pub partitions: Vec<Partition>,
+    /// The tables that an attach locks, the parent among them, in the order in which everybody takes them.
+    pub linked: Vec<Linked>,
+    /// Sequences that feed its columns.
+    pub sequences: Vec<Sequence>,
+}
+
+impl Parent {
+    /// Reads the snapshot from JSON. Raises `XX001` for a document of another shape. Linear in its length.
+    pub fn read(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|e| error::unreadable_catalog(&e.to_string()))
+    }
+
+    /// The quoted, qualified name.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        qualified(&self.schema, &self.name)
+    }
+
+    /// The default partition, if there is one.
+    #[must_use]
+    pub fn default_partition(&self) -> Option<&Partition> {
+        self.partitions.iter().find(|p| p.default)
+    }
+}
+
+/// Why a parent is refused.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Not partitioned by range; what it is.
+    NotRange(String),
+    /// Another key than one time column; what it is.
+    Key(String),
+    /// Itself a partition of that table.
+    SubPartition(String),
+    /// A temporary table.
+    Temporary,
+}
+
+/// A column of the parent.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Whether its value is computed from others.
+    pub generated: bool,
+    /// The statistics target, where one is set.
+    pub statistics: Option<i32>,
+    /// `n_distinct=…` and the like.
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+/// An index of the parent.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Index {
+    /// Its name.
+    pub name: String,
+    /// Whether it is unique.
+    pub unique: bool,
+    /// Its definition from `USING` on; absent when the server's text has another form.
+    pub definition: Option<String>,
+    /// Its tablespace, unless it is the database's.
+    pub tablespace: Option<String>,
+    /// Whether it is the replica identity.
+    pub replica_identity: bool,
+    /// The constraint that it serves.
+    pub constraint: Option<IndexConstraint>,
+}
+
+/// A primary key, unique or exclusion constraint.
+#[derive(Clone, Debug, Deserialize)]
+pub struct IndexConstraint {
+    /// `PRIMARY KEY` or `UNIQUE`: made from a finished index. `None`: made from its definition.
+    pub from_index: Option<String>,
+    /// The whole definition.
+    pub definition: String,
+    /// Whether it can be deferred.
+    pub deferrable: bool,
+    /// Whether it is deferred from the start.
+    pub deferred: bool,
+}
+
+/// A policy of row-level security.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// `ALL`, `SELECT`, `INSERT`, `UPDATE` or `DELETE`.
+    pub command: String,
+    /// PERMISSIVE rather than RESTRICTIVE.
+    pub permissive: bool,
+    /// For whom; `None` is PUBLIC.
+    pub roles: Vec<Option<String>>,
+    /// The USING expression.
+    pub using: Option<String>,
+    /// The WITH CHECK expression.
+    pub check: Option<String>,
+    /// Whether a subquery in it names the table, so that its text fits no other table.
+    pub correlated: bool,
+}
+
+/// One right of one role.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Grant {
+    /// To whom; `None` is PUBLIC.
+    pub role: Option<String>,
+    /// `SELECT` and so on.
+    pub privilege: String,
+    /// On this column only.
+    pub column: Option<String>,
+    /// WITH GRANT OPTION.
+    pub grantable: bool,
+}
+
+/// A partition of the parent.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Partition {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the default partition; it has no bound then.
+    pub default: bool,
+    /// First microsecond inside; absent for MINVALUE, -infinity and the default.
+    pub from: Option<i64>,
+    /// First microsecond after; absent for MAXVALUE, infinity and the default.
+    pub to: Option<i64>,
+}
+
+impl Partition {
+    /// The quoted, qualified name.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        qualified(&self.schema, &self.name)
+    }
+
+    /// Its bound.
+    #[must_use]
+    pub fn bound(&self) -> Bound {
+        Bound { from: self.from.unwrap_or(i64::MIN), to: self.to.unwrap_or(i64::MAX) }
+    }
+}
+
+/// A table that the attach locks: the parent, or one that a foreign key ties to it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Linked {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the parent itself.
+    pub is_parent: bool,
+    /// Whether the parent references it.
+    pub referenced: bool,
+    /// Whether it references the parent.
+    pub referencing: bool,
+    /// Whether the caller's rights allow to lock it by name.
+    pub lockable: bool,
+}
+
+/// A sequence that a column of the parent takes its values from.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Sequence {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The column.
+    pub column: String,
+    /// Whether it counts upwards.
+    pub ascending: bool,
+}
+
+/// The table that rows come from.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Source {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// `pg_class.relkind`.
+    pub kind: String,
+    /// Whether it is the parent or below it.
+    pub in_parent: bool,
+    /// Whether the caller may read it.
+    pub readable: bool,
+    /// Whether row-level security hides rows from the caller.
+    pub row_security: bool,
+    /// Whether an index begins with the partition key.
+    pub key_indexed: bool,
+    /// Its columns in order.
+    pub columns: Vec<SourceColumn>,
+}
+
+impl Source {
+    /// Reads the snapshot from JSON. Raises `XX001` for a document of another shape. Linear in its length.
+    pub fn read(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|e| error::unreadable_catalog(&e.to_string()))
+    }
+
+    /// The quoted, qualified name.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        qualified(&self.schema, &self.name)
+    }
+}
+
+/// A column of the source.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SourceColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type as shown.
+    #[serde(rename = "type")]
+    pub column_type: String,
+    /// The type of the parent's column of that name.
+    pub parent_type: Option<String>,
+    /// Whether both are the same type.
+    pub same_type: bool,
+    /// Whether a cast that depends on nothing else leads from one to the other.
+    pub castable: bool,
+}

@@ -1,0 +1,6 @@
+//! Event arrays in SQL: one generic body for each function, declared for the three forms.
+
+mod aggregate;
+mod array;
+mod pattern;
+mod table;

@@ -1,0 +1,7 @@
+//! Funnels in SQL.
+
+mod aggregate;
+mod compile;
+mod level;
+mod read;
+mod summary;

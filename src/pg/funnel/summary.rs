@@ -1,0 +1,68 @@
+//! The type `funnel_summary`: its text form, and putting summaries together.
+
+use std::ffi::{CStr, CString};
+
+use eventkit_core::error::{Condition, Error, Result};
+use eventkit_core::funnel::summary::{Summary, add_summary};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::pg::raise::OrRaise;
+use crate::raw::state::State;
+use crate::raw::types::{FunnelSummary, Varlena};
+
+pgrx::extension_sql!("CREATE TYPE funnel_summary;", name = "funnel_summary_shell");
+
+/// Reads a summary's value.
+pub fn decode(value: FunnelSummary) -> Result<Summary> {
+    Summary::decode(value.open().bytes().get(4..).unwrap_or_default())
+}
+
+#[pg_extern(immutable, strict, parallel_safe, cost = 10, requires = ["funnel_summary_shell"])]
+fn funnel_summary_in(input: &CStr) -> FunnelSummary {
+    let read = || -> Result<FunnelSummary> {
+        let text = input.to_str().map_err(|_| {
+            Error::new(Condition::InvalidTextRepresentation, "invalid input syntax for type funnel_summary")
+                .detail("The text is not UTF-8.")
+                .hint("Summaries are made by funnel_agg and written by casting them to text.")
+        })?;
+        Ok(State::new(&Summary::from_text(text)?.encode())?.into_value())
+    };
+    read().or_raise()
+}
+
+#[pg_extern(immutable, strict, parallel_safe, cost = 10, requires = ["funnel_summary_shell"])]
+fn funnel_summary_out(summary: FunnelSummary) -> CString {
+    let text = decode(summary).map(|summary| summary.to_text()).or_raise();
+    // JSON escapes the zero byte, so there is none.
+    CString::new(text).unwrap_or_default()
+}
+
+#[pg_extern(immutable, parallel_safe, cost = 10, requires = ["funnel_summary_type"])]
+fn funnel_summary_combine(
+    state: Option<FunnelSummary>,
+    other: Option<FunnelSummary>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Option<FunnelSummary> {
+    let (state, other) = match (state, other) {
+        (Some(state), Some(other)) => (state, other),
+        (state, other) => return state.or(other),
+    };
+    let mut state = State::of_argument(fcinfo, state);
+    let opened = other.open();
+    add_summary(state.bytes(), opened.bytes().get(4..).unwrap_or_default()).or_raise();
+    Some(state.into_value())
+}
+
+pgrx::extension_sql!(
+    r#"
+CREATE TYPE funnel_summary (
+    INPUT = funnel_summary_in,
+    OUTPUT = funnel_summary_out,
+    INTERNALLENGTH = VARIABLE,
+    STORAGE = extended
+);
+"#,
+    name = "funnel_summary_type",
+    requires = [funnel_summary_in, funnel_summary_out],
+);

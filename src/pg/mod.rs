@@ -1,0 +1,6 @@
+//! What SQL sees: arguments in, core called, result out.
+
+mod events;
+mod funnel;
+mod partition;
+mod raise;

@@ -1,0 +1,145 @@
+-- One parent ($1) as the JSON that core::partition::snapshot::Parent reads. Runs with search_path pg_catalog, TimeZone UTC, DateStyle ISO.
+-- No backslash in the patterns: they are read with the session's standard_conforming_strings.
+SELECT jsonb_build_object(
+  'schema', n.nspname,
+  'name', c.relname,
+  'owner', pg_get_userbyid(c.relowner),
+  'caller', current_user,
+  'caller_owns', pg_has_role(c.relowner, 'USAGE'),
+  'refusal', CASE
+    WHEN c.relkind <> 'p' THEN jsonb_build_object('not_range', CASE c.relkind
+      WHEN 'r' THEN 'a plain table' WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
+      WHEN 'i' THEN 'an index' WHEN 'I' THEN 'an index' WHEN 'S' THEN 'a sequence' ELSE 'another kind of relation' END)
+    WHEN pt.partstrat <> 'r' THEN jsonb_build_object('not_range', CASE pt.partstrat WHEN 'l' THEN 'partitioned by list' ELSE 'partitioned by hash' END)
+    WHEN c.relpersistence = 't' THEN to_jsonb('temporary'::text)
+    WHEN c.relispartition THEN jsonb_build_object('sub_partition', (
+      SELECT format('%I.%I', un.nspname, u.relname) FROM pg_inherits i
+      JOIN pg_class u ON u.oid = i.inhparent JOIN pg_namespace un ON un.oid = u.relnamespace
+      WHERE i.inhrelid = c.oid LIMIT 1))
+    WHEN key.type IS NULL OR NOT key.usual THEN jsonb_build_object('key', pg_get_partkeydef(c.oid)
+      || coalesce(' of type ' || format_type(key.typid, NULL), '')) END,
+  'key', CASE WHEN key.type IS NOT NULL THEN jsonb_build_object('column', key.name, 'type', key.type) END,
+  'tablespace', (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = c.reltablespace),
+  'access_method', (SELECT m.amname FROM pg_am m WHERE m.oid = c.relam),
+  'row_security', c.relrowsecurity,
+  'force_row_security', c.relforcerowsecurity,
+  'replica_identity', c.relreplident,
+  'columns', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'name', a.attname,
+      'generated', a.attgenerated <> '',
+      'statistics', CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END,
+      -- Options that begin with pg_ are the server's own.
+      'options', (SELECT coalesce(jsonb_agg(o.option), '[]') FROM unnest(a.attoptions) o (option) WHERE o.option !~ '^pg_')) ORDER BY a.attnum), '[]')
+    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  'indexes', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'name', x.name,
+      'unique', x.indisunique,
+      'definition', CASE WHEN starts_with(x.def, x.head || 'USING ') THEN substr(x.def, length(x.head) + 1) END,
+      'tablespace', (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = x.reltablespace),
+      'replica_identity', x.indisreplident,
+      'constraint', (
+        SELECT jsonb_build_object(
+          'from_index', CASE WHEN coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'false'
+            THEN CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' END END,
+          'definition', pg_get_constraintdef(k.oid),
+          'deferrable', k.condeferrable,
+          'deferred', k.condeferred)
+        FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x'))
+      ) ORDER BY x.indisprimary DESC, x.name), '[]')
+    FROM (
+      SELECT ic.relname AS name, ic.reltablespace, i.*, pg_get_indexdef(i.indexrelid) AS def,
+        format('CREATE %sINDEX %I ON ONLY %I.%I ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, ic.relname, n.nspname, c.relname) AS head
+      FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indislive) x),
+  'policies', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'name', p.polname,
+      'command', CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+      'permissive', p.polpermissive,
+      'roles', (SELECT jsonb_agg(CASE WHEN r.role <> 0 THEN pg_get_userbyid(r.role) END ORDER BY r.place) FROM unnest(p.polroles) WITH ORDINALITY r (role, place)),
+      'using', pg_get_expr(p.polqual, p.polrelid),
+      'check', pg_get_expr(p.polwithcheck, p.polrelid),
+      'correlated', concat(p.polqual::text, p.polwithcheck::text) ~ ':varlevelsup [1-9]') ORDER BY p.polname), '[]')
+    FROM pg_policy p WHERE p.polrelid = c.oid),
+  'grants', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'role', CASE WHEN g.grantee <> 0 THEN pg_get_userbyid(g.grantee) END,
+      'privilege', g.privilege_type,
+      'column', g.attname,
+      'grantable', g.is_grantable) ORDER BY g.attnum, g.grantee, g.privilege_type), '[]')
+    FROM (
+      SELECT t.grantee, t.privilege_type, bool_or(t.is_grantable) AS is_grantable, NULL::name AS attname, 0 AS attnum
+      FROM aclexplode(c.relacl) t GROUP BY t.grantee, t.privilege_type
+      UNION ALL
+      SELECT t.grantee, t.privilege_type, bool_or(t.is_grantable), a.attname, a.attnum
+      FROM pg_attribute a CROSS JOIN LATERAL aclexplode(a.attacl) t
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      GROUP BY t.grantee, t.privilege_type, a.attname, a.attnum) g
+    WHERE g.grantee <> c.relowner),
+  'default_grantees', (
+    SELECT coalesce(jsonb_agg(DISTINCT CASE WHEN t.grantee <> 0 THEN pg_get_userbyid(t.grantee) END), '[]')
+    FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) t
+    WHERE d.defaclobjtype = 'r' AND d.defaclnamespace IN (0, c.relnamespace)
+      AND d.defaclrole = (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user)
+      AND t.grantee NOT IN (d.defaclrole, c.relowner)),
+  'partitions', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'schema', b.nspname,
+      'name', b.relname,
+      'default', b.bound = 'DEFAULT',
+      'from', CASE WHEN isfinite(b.low) THEN (extract(epoch FROM b.low) * 1000000)::int8 WHEN b.low > 'epoch' THEN 9223372036854775807 END,
+      'to', CASE WHEN isfinite(b.high) THEN (extract(epoch FROM b.high) * 1000000)::int8 END) ORDER BY b.low), '[]')
+    FROM (
+      SELECT pn.nspname, p.relname, e.bound,
+        substring(e.bound FROM 'FROM [(]''([^'']*)''[)]')::timestamptz AS low,
+        substring(e.bound FROM 'TO [(]''([^'']*)''[)]')::timestamptz AS high
+      FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
+      CROSS JOIN LATERAL (SELECT pg_get_expr(p.relpartbound, p.oid) AS bound) e
+      WHERE i.inhparent = c.oid AND key.type IS NOT NULL) b),
+  'linked', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'schema', ln.nspname,
+      'name', l.relname,
+      'is_parent', l.oid = c.oid,
+      'referenced', f.referenced,
+      'referencing', f.referencing,
+      'lockable', has_table_privilege(l.oid, 'UPDATE') OR has_table_privilege(l.oid, 'DELETE') OR has_table_privilege(l.oid, 'TRUNCATE')
+      ) ORDER BY l.oid), '[]')
+    FROM (
+      SELECT t.oid, bool_or(t.referenced) AS referenced, bool_or(t.referencing) AS referencing
+      FROM (
+        SELECT k.confrelid AS oid, true AS referenced, false AS referencing
+        FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = c.oid AND k.conparentid = 0
+        UNION ALL
+        SELECT k.conrelid, false, true
+        FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conparentid = 0
+        UNION ALL
+        SELECT c.oid, false, false) t
+      GROUP BY t.oid) f
+    JOIN pg_class l ON l.oid = f.oid JOIN pg_namespace ln ON ln.oid = l.relnamespace),
+  'sequences', (
+    SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_object(
+      'schema', sn.nspname, 'name', s.relname, 'column', a.attname, 'ascending', q.seqincrement > 0)), '[]')
+    FROM (
+      SELECT d.objid AS seq, d.refobjsubid AS attnum FROM pg_depend d
+      WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+        AND d.refobjid = c.oid AND d.refobjsubid > 0 AND d.deptype = 'i'
+      UNION
+      SELECT d.refobjid, ad.adnum FROM pg_attrdef ad
+      JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = ad.oid AND d.refclassid = 'pg_class'::regclass
+      WHERE ad.adrelid = c.oid) u
+    JOIN pg_sequence q ON q.seqrelid = u.seq
+    JOIN pg_class s ON s.oid = u.seq JOIN pg_namespace sn ON sn.oid = s.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum
+    WHERE a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype))
+)::text
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_partitioned_table pt ON pt.partrelid = c.oid
+LEFT JOIN LATERAL (
+  SELECT a.attname AS name, a.atttypid AS typid, o.opcdefault AS usual,
+    CASE a.atttypid WHEN 'date'::regtype THEN 'date' WHEN 'timestamp'::regtype THEN 'timestamp' WHEN 'timestamptz'::regtype THEN 'timestamptz' END AS type
+  FROM pg_attribute a JOIN pg_opclass o ON o.oid = pt.partclass[0]
+  WHERE pt.partnatts = 1 AND a.attrelid = c.oid AND a.attnum = pt.partattrs[0] AND a.attnum > 0) key ON true
+WHERE c.oid = $1

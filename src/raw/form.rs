@@ -1,0 +1,450 @@
+//! The three forms of an event array (`hstore[]`, `jsonb[]`, a `jsonb` array value) behind one trait: opened, walked,
+//! and written back from a selection in large pieces.
+
+use eventkit_core::arrange::SECOND;
+use eventkit_core::error::{Condition, Error, Result};
+use eventkit_core::event::{Element, Event, Events};
+use eventkit_core::selection::{Marks, Selection};
+use pgrx::pg_sys;
+
+use super::array::{Layout, NULL_HANDLE, View, head_size};
+use super::hstore::Hstore;
+use super::jsonb::{Child, Children, Container, HAS_OFFSET, LENGTH, Object, STRIDE};
+use super::out::Out;
+use super::varlena::{Detoasted, Payload, aligned, corrupted, element};
+
+/// A form of event array.
+pub trait Form {
+    /// Its events.
+    type Event<'a>: Event<'a>;
+    /// A walk over them.
+    type Walk<'a>: Events<'a, Event = Self::Event<'a>>;
+    /// The array, its head read.
+    type View<'a>: Copy;
+
+    /// Reads the head. Errors: those of a wrong shape, naming the argument.
+    fn view<'a>(value: &'a Detoasted, argument: &str) -> Result<Self::View<'a>>;
+    /// The elements from the first.
+    fn walk<'a>(view: Self::View<'a>) -> Self::Walk<'a>;
+    /// Whether the value can be the result as it is when all its elements stay.
+    fn is_canonical(view: &Self::View<'_>) -> bool;
+    /// Drops the elements without a mark from a value that is our own copy, and gives its new length; `None` when it
+    /// has to be written anew. Saves a second value of that size: its memory costs more than its copying.
+    fn compact(_bytes: &mut [u8], _marks: &Marks) -> Result<Option<usize>> {
+        Ok(None)
+    }
+    /// Writes the selected elements of one or two arrays (see [`SECOND`]) as a new value, bytes unchanged.
+    fn write(views: &[Self::View<'_>], selection: &Selection) -> Result<pg_sys::Datum>;
+}
+
+/// Elements that are `hstore`.
+pub enum HstoreLayout {}
+
+impl Layout for HstoreLayout {
+    type Event<'a> = Hstore<'a>;
+    const NAME: &'static str = "hstore";
+
+    #[inline(always)]
+    fn read(payload: Payload<'_>) -> Result<Option<Hstore<'_>>> {
+        Hstore::read(payload).map(Some)
+    }
+}
+
+/// Elements that are `jsonb`.
+pub enum JsonbLayout {}
+
+impl Layout for JsonbLayout {
+    type Event<'a> = Object<'a>;
+    const NAME: &'static str = "jsonb";
+
+    #[inline(always)]
+    fn read(payload: Payload<'_>) -> Result<Option<Object<'_>>> {
+        Object::of_container(Container::read(payload.0)?)
+    }
+}
+
+/// An array of elements of a layout.
+pub struct ArrayOf<L>(std::marker::PhantomData<L>);
+
+impl<L: Layout + 'static> Form for ArrayOf<L> {
+    type Event<'a> = L::Event<'a>;
+    type Walk<'a> = super::array::Walk<'a, L>;
+    type View<'a> = View<'a>;
+
+    fn view<'a>(value: &'a Detoasted, argument: &str) -> Result<View<'a>> {
+        View::read(value.bytes(), argument)
+    }
+
+    fn walk<'a>(view: Self::View<'a>) -> Self::Walk<'a> {
+        view.walk()
+    }
+
+    fn is_canonical(view: &View<'_>) -> bool {
+        view.from_one
+    }
+
+    fn compact(bytes: &mut [u8], marks: &Marks) -> Result<Option<usize>> {
+        let (len, start) = {
+            let view = View::read(bytes, "events")?;
+            if marks.count() == 0 || view.may_have_nulls() {
+                return Ok(None);
+            }
+            (view.len, bytes.len() - view.data.len())
+        };
+        let Some(data) = bytes.get_mut(start..) else { return Ok(None) };
+        // What is kept so far ends at `to`; the run of neighbours that is to follow is `from..at`.
+        let (mut to, mut from, mut at) = (0, 0, 0);
+        for position in 0..len {
+            let (_, end) = element(L::NAME, data, at)?;
+            let end = aligned(end).min(data.len());
+            if !marks.get(position) {
+                data.copy_within(from..at, to);
+                to += at - from;
+                from = end;
+            }
+            at = end;
+        }
+        data.copy_within(from..at, to);
+        to += at - from;
+        for (word, value) in [(4, u32::try_from(marks.count()).unwrap_or(0)), (5, 1)] {
+            bytes[word * 4..word * 4 + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        Ok(Some(start + to))
+    }
+
+    fn write(views: &[View<'_>], selection: &Selection) -> Result<pg_sys::Datum> {
+        let first = views.first().ok_or_else(|| corrupted("array", "There is no array to write."))?;
+        let mut writer = ArrayWriter::new(views, selection)?;
+        match selection {
+            Selection::All => writer.all()?,
+            Selection::Marked(marks) => {
+                let mut walk = Offsets { view: *first, position: 0, offset: 0 };
+                while let Some((position, handle)) = walk.next()? {
+                    if marks.get(position) {
+                        writer.element(0, handle)?;
+                    }
+                }
+            }
+            Selection::Ordered(handles) => {
+                for handle in handles {
+                    writer.element(usize::from(handle & SECOND != 0), handle & !SECOND)?;
+                }
+            }
+        }
+        Ok(writer.finish())
+    }
+}
+
+/// The offsets of an array's elements, without looking inside of them.
+struct Offsets<'a> {
+    view: View<'a>,
+    position: usize,
+    offset: usize,
+}
+
+impl Offsets<'_> {
+    #[inline]
+    fn next(&mut self) -> Result<Option<(usize, u32)>> {
+        if self.position >= self.view.len {
+            return Ok(None);
+        }
+        let position = self.position;
+        self.position += 1;
+        if self.view.is_null(position) {
+            return Ok(Some((position, NULL_HANDLE)));
+        }
+        let handle = u32::try_from(self.offset).map_err(|_| corrupted("array", "The array is beyond 1 GB."))?;
+        self.offset = self.view.end_of(self.offset)?;
+        Ok(Some((position, handle)))
+    }
+}
+
+/// Writes an array; neighbours in the source are copied together.
+struct ArrayWriter<'v, 'a> {
+    views: &'v [View<'a>],
+    out: Out,
+    /// Where the bits of the NULLs start, if there are any.
+    bits: Option<usize>,
+    len: usize,
+    run: (usize, usize, usize),
+    bit_word: Vec<u8>,
+}
+
+impl<'v, 'a> ArrayWriter<'v, 'a> {
+    fn new(views: &'v [View<'a>], selection: &Selection) -> Result<Self> {
+        let element_type = views.first().map_or(0, |view| view.element_type);
+        let most = match selection {
+            Selection::All => views.iter().map(|view| view.len).sum(),
+            Selection::Marked(marks) => marks.count(),
+            Selection::Ordered(handles) => handles.len(),
+        };
+        let nulls = match selection {
+            Selection::Ordered(handles) => handles.iter().any(|handle| handle & !SECOND == NULL_HANDLE),
+            Selection::All => views.iter().any(View::may_have_nulls),
+            Selection::Marked(marks) => views
+                .iter()
+                .any(|view| view.may_have_nulls() && (0..view.len).any(|at| marks.get(at) && view.is_null(at))),
+        };
+        let head = if most == 0 { 16 } else { head_size(1, if nulls { most } else { 0 }) };
+        let data = if most == 0 { 0 } else { Self::data_size(views, selection, head)? };
+        let mut out = Out::with_capacity(head + data)?;
+        out.word(u32::from(most > 0));
+        out.word(if nulls { u32::try_from(head).unwrap_or(0) } else { 0 });
+        out.word(element_type);
+        if most > 0 {
+            out.word(u32::try_from(most).map_err(|_| corrupted("array", "There are too many elements."))?);
+            out.word(1);
+        }
+        let bits = nulls.then(|| out.len());
+        out.zeros_to(head);
+        Ok(Self { views, out, bits, len: 0, run: (0, 0, 0), bit_word: Vec::new() })
+    }
+
+    /// Room for the elements: all of the sources', and counted exactly only when that would not fit.
+    fn data_size(views: &[View<'_>], selection: &Selection, head: usize) -> Result<usize> {
+        let all = views.iter().map(|view| aligned(view.data.len())).sum();
+        if head + all <= super::out::LARGEST {
+            return Ok(all);
+        }
+        let mut exact = 0;
+        match selection {
+            Selection::All => return Ok(all),
+            Selection::Marked(marks) => {
+                for view in views {
+                    let mut walk = Offsets { view: *view, position: 0, offset: 0 };
+                    while let Some((position, handle)) = walk.next()? {
+                        if handle != NULL_HANDLE && marks.get(position) {
+                            exact += walk.offset - handle as usize;
+                        }
+                    }
+                }
+            }
+            Selection::Ordered(handles) => {
+                for handle in handles {
+                    let offset = handle & !SECOND;
+                    if offset != NULL_HANDLE {
+                        let view = views.get(usize::from(handle & SECOND != 0));
+                        exact += view.map_or(Ok(0), |view| view.end_of(offset as usize))? - offset as usize;
+                    }
+                }
+            }
+        }
+        Ok(aligned(exact))
+    }
+
+    #[inline]
+    fn element(&mut self, source: usize, handle: u32) -> Result<()> {
+        let present = handle != NULL_HANDLE;
+        if self.bits.is_some() {
+            if self.len.is_multiple_of(8) {
+                self.bit_word.push(0);
+            }
+            if let Some(byte) = self.bit_word.last_mut() {
+                *byte |= u8::from(present) << (self.len % 8);
+            }
+        }
+        self.len += 1;
+        if !present {
+            return Ok(());
+        }
+        let offset = handle as usize;
+        let Some(view) = self.views.get(source) else { return Ok(()) };
+        let end = view.end_of(offset)?;
+        if (self.run.0, self.run.2) == (source, offset) {
+            self.run.2 = end;
+        } else {
+            self.flush();
+            self.run = (source, offset, end);
+        }
+        Ok(())
+    }
+
+    /// Copies the run of neighbours that has gathered.
+    fn flush(&mut self) {
+        let (source, start, end) = self.run;
+        if let Some(bytes) = self.views.get(source).and_then(|view| view.data.get(start..end)) {
+            self.out.bytes(bytes);
+            // The last element of a source may lack the padding that the next one here needs.
+            self.out.zeros_to(aligned(self.out.len()));
+        }
+        self.run = (source, end, end);
+    }
+
+    fn all(&mut self) -> Result<()> {
+        for source in 0..self.views.len() {
+            let mut walk = Offsets { view: self.views[source], position: 0, offset: 0 };
+            while let Some((_, handle)) = walk.next()? {
+                self.element(source, handle)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> pg_sys::Datum {
+        self.flush();
+        if let Some(at) = self.bits {
+            self.out.overwrite(at, &self.bit_word);
+        }
+        self.out.into_datum()
+    }
+}
+
+/// A `jsonb` value that is an array of objects.
+pub enum JsonbDocument {}
+
+/// A walk over the elements of a JSON array.
+pub struct DocumentWalk<'a> {
+    children: Children<'a>,
+    position: u32,
+    len: usize,
+}
+
+impl<'a> Events<'a> for DocumentWalk<'a> {
+    type Event = Object<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Result<Option<Element<Object<'a>>>> {
+        let Some(child) = self.children.next() else { return Ok(None) };
+        let handle = self.position;
+        self.position += 1;
+        Ok(Some(Element { handle, event: Object::of_value(&child?.value)? }))
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Form for JsonbDocument {
+    type Event<'a> = Object<'a>;
+    type Walk<'a> = DocumentWalk<'a>;
+    type View<'a> = Container<'a>;
+
+    fn view<'a>(value: &'a Detoasted, argument: &str) -> Result<Container<'a>> {
+        let container = Container::read(value.bytes().get(4..).unwrap_or_default())?;
+        if container.is_object() || container.is_scalar() {
+            let found = if container.is_object() { "an object" } else { "a single value" };
+            return Err(Error::new(
+                Condition::SqlJsonArrayNotFound,
+                format!("argument \"{argument}\" is {found}, not a JSON array"),
+            )
+            .detail("An event array in jsonb is an array of objects.")
+            .hint("Wrap one event with jsonb_build_array(event)."));
+        }
+        Ok(container)
+    }
+
+    fn walk<'a>(view: Self::View<'a>) -> Self::Walk<'a> {
+        DocumentWalk { children: view.children(), position: 0, len: view.len() }
+    }
+
+    fn is_canonical(_: &Container<'_>) -> bool {
+        true
+    }
+
+    fn write(views: &[Container<'_>], selection: &Selection) -> Result<pg_sys::Datum> {
+        let kept = match selection {
+            Selection::All => views.iter().map(Container::len).sum(),
+            Selection::Marked(marks) => marks.count(),
+            Selection::Ordered(handles) => handles.len(),
+        };
+        let mut writer = DocumentWriter::new(views, kept)?;
+        match selection {
+            Selection::All => {
+                for (source, view) in views.iter().enumerate() {
+                    for child in view.children() {
+                        writer.child(source, &child?)?;
+                    }
+                }
+            }
+            Selection::Marked(marks) => {
+                for (position, child) in views.first().into_iter().flat_map(|view| view.children()).enumerate() {
+                    let child = child?;
+                    if marks.get(position) {
+                        writer.child(0, &child)?;
+                    }
+                }
+            }
+            Selection::Ordered(handles) => {
+                // One walk over each source's entries, so that any order costs O(1) an element.
+                let mut children = Vec::with_capacity(views.len());
+                for view in views {
+                    children.push(view.children().collect::<Result<Vec<_>>>()?);
+                }
+                for handle in handles {
+                    let source = usize::from(handle & SECOND != 0);
+                    if let Some(child) = children.get(source).and_then(|list| list.get((handle & !SECOND) as usize)) {
+                        writer.child(source, child)?;
+                    }
+                }
+            }
+        }
+        Ok(writer.finish())
+    }
+}
+
+/// Writes a `jsonb` array: entries first, in the room kept for them, and the children's bytes behind.
+struct DocumentWriter<'v, 'a> {
+    views: &'v [Container<'a>],
+    out: Out,
+    written: usize,
+    /// Where the children's bytes start.
+    data: usize,
+    run: (usize, usize, usize),
+    /// Where the data will end when the run is copied.
+    end: usize,
+}
+
+impl<'v, 'a> DocumentWriter<'v, 'a> {
+    fn new(views: &'v [Container<'a>], kept: usize) -> Result<Self> {
+        let count = u32::try_from(kept).ok().filter(|count| *count <= LENGTH).ok_or_else(too_large)?;
+        let data: usize = views.iter().map(|view| view.data_len()).sum();
+        // An element that leaves its neighbours may need 3 bytes of padding that it did not have before.
+        let mut out = Out::with_capacity(8 + kept * 4 + data + kept * 3)?;
+        out.word(Container::array_head(count));
+        out.zeros_to(8 + kept * 4);
+        let data = out.len();
+        Ok(Self { views, out, written: 0, data, run: (0, 0, 0), end: 0 })
+    }
+
+    fn child(&mut self, source: usize, child: &Child<'_>) -> Result<()> {
+        let start = self.end;
+        if (self.run.0, self.run.2) == (source, child.start) && self.run.1 != child.start {
+            self.run.2 = child.end;
+            self.end = start + (child.end - child.start);
+        } else {
+            self.flush();
+            // Only objects and nulls are events; a null has no bytes and breaks no run's alignment.
+            let from = if child.end > child.start { aligned(child.start) } else { child.start };
+            let at = if child.end > child.start { aligned(start) } else { start };
+            self.out.zeros_to(self.data + at);
+            self.run = (source, from, child.end);
+            self.end = at + (child.end - from);
+        }
+        let length = if self.written.is_multiple_of(STRIDE) { self.end } else { self.end - start };
+        let length = u32::try_from(length).ok().filter(|length| *length <= LENGTH).ok_or_else(too_large)?;
+        let offset = if self.written.is_multiple_of(STRIDE) { HAS_OFFSET } else { 0 };
+        self.out.patch(8 + self.written * 4, child.entry & !(LENGTH | HAS_OFFSET) | length | offset);
+        self.written += 1;
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        let (source, start, end) = self.run;
+        if let Some(bytes) = self.views.get(source).and_then(|view| view.data_slice(start, end)) {
+            self.out.bytes(bytes);
+        }
+        self.run = (source, end, end);
+    }
+
+    fn finish(mut self) -> pg_sys::Datum {
+        self.flush();
+        self.out.into_datum()
+    }
+}
+
+fn too_large() -> Error {
+    Error::new(Condition::ProgramLimitExceeded, "event array too large for jsonb")
+        .detail("The elements of a jsonb array may take 268435455 bytes together.")
+        .hint("Store events as jsonb[], which may take 1 GB, or in several arrays, one a day for example.")
+}

@@ -1,0 +1,455 @@
+//! The layout of `jsonb`: containers of entries, looked into without an iterator or an allocation.
+//!
+//! Source: the format comment of PostgreSQL's `jsonb.h`. A container is a head word (count and kind), one entry word for
+//! each child (objects: all keys, then all values), then the children's bytes. An entry holds its child's length, every
+//! 32nd the end offset instead. Keys are in order of length, then of bytes. Containers and numbers start at multiples
+//! of 4; the padding counts as part of the child.
+
+use eventkit_core::error::{Condition, Error, Result};
+use eventkit_core::event::{Event, Key};
+use eventkit_core::value::{Document, Value};
+
+use super::numeric;
+use super::varlena::{aligned, corrupted, word};
+
+const COUNT: u32 = 0x0FFF_FFFF;
+const SCALAR: u32 = 0x1000_0000;
+const OBJECT: u32 = 0x2000_0000;
+const ARRAY: u32 = 0x4000_0000;
+
+/// The length or offset part of an entry.
+pub const LENGTH: u32 = 0x0FFF_FFFF;
+/// The entry holds an end offset.
+pub const HAS_OFFSET: u32 = 0x8000_0000;
+/// Every entry at a multiple of this holds an offset.
+pub const STRIDE: usize = 32;
+const TYPE: u32 = 0x7000_0000;
+const STRING: u32 = 0x0000_0000;
+const NUMERIC: u32 = 0x1000_0000;
+const FALSE: u32 = 0x2000_0000;
+const TRUE: u32 = 0x3000_0000;
+const NULL: u32 = 0x4000_0000;
+const CONTAINER: u32 = 0x5000_0000;
+
+/// Containers nested deeper than this are refused: the readers below recurse.
+const DEEPEST: usize = 4096;
+
+/// A JSON object or array.
+#[derive(Clone, Copy, Debug)]
+pub struct Container<'a> {
+    head: u32,
+    entries: &'a [u8],
+    data: &'a [u8],
+}
+
+fn outside() -> Error {
+    corrupted("jsonb", "An entry points outside of the value.")
+}
+
+impl<'a> Container<'a> {
+    /// Reads the head. Errors: `XX001`.
+    #[inline]
+    pub fn read(bytes: &'a [u8]) -> Result<Self> {
+        let head = word(bytes, 0).ok_or_else(|| corrupted("jsonb", "The value ends before its head."))?;
+        let children = (head & COUNT) as usize * if head & OBJECT == 0 { 1 } else { 2 };
+        let (entries, data) = bytes
+            .get(4..)
+            .and_then(|rest| rest.split_at_checked(children.checked_mul(4)?))
+            .ok_or_else(|| corrupted("jsonb", "The value ends within its entries."))?;
+        if (head & OBJECT == 0) == (head & ARRAY == 0) {
+            return Err(corrupted("jsonb", "The value is neither an object nor an array."));
+        }
+        Ok(Self { head, entries, data })
+    }
+
+    /// Pairs of an object, elements of an array.
+    pub const fn len(&self) -> usize {
+        (self.head & COUNT) as usize
+    }
+
+    /// Whether this is an object.
+    pub const fn is_object(&self) -> bool {
+        self.head & OBJECT != 0
+    }
+
+    /// Whether this is the wrapper of a value that is neither object nor array.
+    pub const fn is_scalar(&self) -> bool {
+        self.head & SCALAR != 0
+    }
+
+    /// The head word of an array of so many elements.
+    pub const fn array_head(count: u32) -> u32 {
+        count | ARRAY
+    }
+
+    /// How many bytes the children take.
+    pub const fn data_len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Bytes of the children.
+    pub fn data_slice(&self, start: usize, end: usize) -> Option<&'a [u8]> {
+        self.data.get(start..end)
+    }
+
+    #[inline]
+    fn entry(&self, child: usize) -> Result<u32> {
+        word(self.entries, child * 4).ok_or_else(outside)
+    }
+
+    /// Where a child's bytes start: the sum of the lengths since the last offset. O(32).
+    #[inline]
+    fn start(&self, child: usize) -> Result<usize> {
+        let mut start = 0;
+        for before in (0..child).rev() {
+            let entry = self.entry(before)?;
+            start += (entry & LENGTH) as usize;
+            if entry & HAS_OFFSET != 0 {
+                break;
+            }
+        }
+        Ok(start)
+    }
+
+    /// Where a child ends that starts at `start`.
+    #[inline]
+    fn end(entry: u32, start: usize) -> usize {
+        let length = (entry & LENGTH) as usize;
+        if entry & HAS_OFFSET == 0 { start + length } else { length }
+    }
+
+    /// The bytes of a child, padding included.
+    #[inline]
+    fn slice(&self, start: usize, end: usize) -> Result<&'a [u8]> {
+        self.data.get(start..end).ok_or_else(outside)
+    }
+
+    /// The value of a child that lies at these offsets.
+    fn value_at(&self, entry: u32, start: usize, end: usize) -> Result<Value<'a>> {
+        Ok(match entry & TYPE {
+            STRING => Value::Text(self.slice(start, end)?),
+            NUMERIC => Value::Number(numeric::read(self.slice(aligned(start), end)?)?),
+            TRUE => Value::Bool(true),
+            FALSE => Value::Bool(false),
+            NULL => Value::Null,
+            CONTAINER => Value::Document(Document { bytes: self.slice(aligned(start), end)?, write: write_document }),
+            _ => return Err(corrupted("jsonb", "An entry is of no known type.")),
+        })
+    }
+
+    /// All children in order: keys then values of an object, elements of an array.
+    pub fn children(self) -> Children<'a> {
+        Children { container: self, next: 0, offset: 0 }
+    }
+
+    /// The pairs of an object.
+    pub fn pairs(self) -> impl Iterator<Item = Result<(&'a [u8], Value<'a>)>> {
+        let keys = self.children().take(self.len());
+        let values = self.children().skip(self.len());
+        keys.zip(values).map(|(key, value)| match key?.value {
+            Value::Text(key) => Ok((key, value?.value)),
+            _ => Err(corrupted("jsonb", "A key is no string.")),
+        })
+    }
+}
+
+/// A child of a container.
+#[derive(Clone, Copy, Debug)]
+pub struct Child<'a> {
+    /// Its entry word.
+    pub entry: u32,
+    /// Its value.
+    pub value: Value<'a>,
+    /// Where its bytes, padding included, start and end among the container's data.
+    pub start: usize,
+    /// See `start`.
+    pub end: usize,
+}
+
+/// Walks the children of a container with a running offset. O(1) a step.
+pub struct Children<'a> {
+    container: Container<'a>,
+    next: usize,
+    offset: usize,
+}
+
+impl<'a> Iterator for Children<'a> {
+    type Item = Result<Child<'a>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next * 4 >= self.container.entries.len() {
+            return None;
+        }
+        let child = self.container.entry(self.next).and_then(|entry| {
+            let start = self.offset;
+            let end = Container::end(entry, start);
+            self.offset = end;
+            Ok(Child { entry, value: self.container.value_at(entry, start, end)?, start, end })
+        });
+        self.next += 1;
+        if child.is_err() {
+            // What follows a broken entry has no place.
+            self.next = self.container.entries.len();
+        }
+        Some(child)
+    }
+}
+
+/// One JSON object as an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Object<'a>(Container<'a>);
+
+impl<'a> Object<'a> {
+    /// The object of a container; `None` for a JSON null. Errors: `2203C` for any other value.
+    #[inline]
+    pub fn of_container(container: Container<'a>) -> Result<Option<Self>> {
+        if container.is_object() {
+            return Ok(Some(Self(container)));
+        }
+        if container.is_scalar() {
+            match container.children().next().transpose()?.map(|child| child.value) {
+                Some(Value::Null) => return Ok(None),
+                Some(Value::Text(_)) => return Err(not_an_object("a string")),
+                Some(Value::Number(_)) => return Err(not_an_object("a number")),
+                Some(Value::Bool(_)) => return Err(not_an_object("a boolean")),
+                _ => return Err(corrupted("jsonb", "A scalar holds no value.")),
+            }
+        }
+        Err(not_an_object("an array"))
+    }
+
+    /// The object that is a child of an array; `None` for a JSON null. Errors: `2203C` for any other value.
+    #[inline]
+    pub fn of_value(value: &Value<'a>) -> Result<Option<Self>> {
+        match value {
+            Value::Document(document) => Self::of_container(Container::read(document.bytes)?),
+            Value::Null | Value::Absent => Ok(None),
+            Value::Text(_) => Err(not_an_object("a string")),
+            Value::Number(_) => Err(not_an_object("a number")),
+            Value::Bool(_) => Err(not_an_object("a boolean")),
+        }
+    }
+
+    /// The pairs of the object.
+    pub fn pairs(self) -> impl Iterator<Item = Result<(&'a [u8], Value<'a>)>> {
+        self.0.pairs()
+    }
+}
+
+fn not_an_object(found: &str) -> Error {
+    Error::new(Condition::SqlJsonObjectNotFound, format!("event is {found}, not an object"))
+        .detail("An event is a JSON object such as {\"event\": \"signup\", \"time\": \"2024-01-31T12:00:00Z\"}.")
+        .hint(
+            "Look at the elements with SELECT * FROM unnest(events) WITH ORDINALITY, or jsonb_array_elements(events).",
+        )
+}
+
+impl<'a> Event<'a> for Object<'a> {
+    #[inline]
+    fn get(&self, key: &mut Key<'_>) -> Result<Value<'a>> {
+        let container = &self.0;
+        let pairs = container.len();
+        // Keys are in order of length: a running offset over the entries meets every key that can be equal, and for the
+        // few keys of an event that is cheaper than halving.
+        let mut offset = 0;
+        let mut found = None;
+        for pair in 0..pairs {
+            let entry = container.entry(pair)?;
+            let end = Container::end(entry, offset);
+            let len = end.wrapping_sub(offset);
+            if len == key.name.len() && container.slice(offset, end)? == key.name {
+                found = Some(pair);
+                break;
+            }
+            if len > key.name.len() {
+                break;
+            }
+            offset = end;
+        }
+        let Some(pair) = found else { return Ok(Value::Absent) };
+        key.hint = pair;
+        let child = pairs + pair;
+        let start = container.start(child)?;
+        let entry = container.entry(child)?;
+        container.value_at(entry, start, Container::end(entry, start))
+    }
+}
+
+/// Appends the text of a nested container, as the server writes `jsonb`.
+fn write_document(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    write_container(Container::read(bytes)?, out, 0)
+}
+
+/// The text of a whole `jsonb` value, given as its bytes after the length word.
+pub fn json_text(bytes: &[u8]) -> Result<Vec<u8>> {
+    let container = Container::read(bytes)?;
+    let mut out = Vec::new();
+    if container.is_scalar() {
+        // The wrapper of a single value is an array of one.
+        write_container(container, &mut out, 0)?;
+        return Ok(out.get(1..out.len() - 1).unwrap_or_default().to_vec());
+    }
+    write_container(container, &mut out, 0)?;
+    Ok(out)
+}
+
+fn too_deep() -> Error {
+    Error::new(Condition::ProgramLimitExceeded, "JSON value nested too deeply")
+        .detail(format!("Values are read to a depth of {DEEPEST}."))
+        .hint("Store deep documents in a column of their own, not in events.")
+}
+
+fn write_container(container: Container<'_>, out: &mut Vec<u8>, depth: usize) -> Result<()> {
+    if depth > DEEPEST {
+        return Err(too_deep());
+    }
+    let value = |value: &Value<'_>, out: &mut Vec<u8>| -> Result<()> {
+        match value {
+            Value::Text(text) => write_string(text, out),
+            Value::Number(number) => number.write_text(out),
+            Value::Bool(true) => out.extend_from_slice(b"true"),
+            Value::Bool(false) => out.extend_from_slice(b"false"),
+            Value::Null | Value::Absent => out.extend_from_slice(b"null"),
+            Value::Document(document) => write_container(Container::read(document.bytes)?, out, depth + 1)?,
+        }
+        Ok(())
+    };
+    let mut separator: &[u8] = b"";
+    if container.is_object() {
+        out.push(b'{');
+        for pair in container.pairs() {
+            let (key, child) = pair?;
+            out.extend_from_slice(separator);
+            write_string(key, out);
+            out.extend_from_slice(b": ");
+            value(&child, out)?;
+            separator = b", ";
+        }
+        out.push(b'}');
+    } else {
+        out.push(b'[');
+        for child in container.children() {
+            out.extend_from_slice(separator);
+            value(&child?.value, out)?;
+            separator = b", ";
+        }
+        out.push(b']');
+    }
+    Ok(())
+}
+
+/// A string with the escapes that the server writes.
+fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &c in text {
+        match c {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', c]),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0C => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            c if c < b' ' => {
+                let hex = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.push(hex[usize::from(c >> 4)]);
+                out.push(hex[usize::from(c & 15)]);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Whether a JSON value contains another, as `@>` decides it below the top level.
+pub fn contains(value: &Value<'_>, wanted: &Value<'_>) -> Result<bool> {
+    contains_at(value, wanted, 0)
+}
+
+fn contains_at(value: &Value<'_>, wanted: &Value<'_>, depth: usize) -> Result<bool> {
+    if depth > DEEPEST {
+        return Err(too_deep());
+    }
+    Ok(match (value, wanted) {
+        (Value::Null, Value::Null) => true,
+        (Value::Text(a), Value::Text(b)) => a == b,
+        (Value::Number(a), Value::Number(b)) => a.same_value(b),
+        (Value::Bool(a), Value::Bool(b)) => a == b,
+        (Value::Document(a), Value::Document(b)) => {
+            let (a, b) = (Container::read(a.bytes)?, Container::read(b.bytes)?);
+            if a.is_object() != b.is_object() {
+                return Ok(false);
+            }
+            if b.is_object() {
+                for pair in b.pairs() {
+                    let (name, wanted) = pair?;
+                    let found = Object(a).get(&mut Key { name, hint: 0 })?;
+                    if !contains_at(&found, &wanted, depth + 1)? {
+                        return Ok(false);
+                    }
+                }
+                return Ok(true);
+            }
+            for wanted in b.children() {
+                super::server::poll();
+                let wanted = wanted?.value;
+                let mut any = false;
+                for found in a.children() {
+                    if contains_at(&found?.value, &wanted, depth + 1)? {
+                        any = true;
+                        break;
+                    }
+                }
+                if !any {
+                    return Ok(false);
+                }
+            }
+            true
+        }
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn look(bytes: &[u8]) {
+        let Ok(container) = Container::read(bytes) else { return };
+        if let Ok(Some(object)) = Object::of_container(container) {
+            for name in [&b"id"[..], b"event", b"a"] {
+                let _ = object.get(&mut Key { name, hint: 3 });
+            }
+        }
+        let _ = write_container(container, &mut Vec::new(), 0);
+        for child in container.children() {
+            let Ok(child) = child else { break };
+            let _ = Object::of_value(&child.value);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn any_bytes_give_values_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..160)) {
+            look(&bytes);
+        }
+
+        #[test]
+        fn plausible_heads_give_values_or_an_error(
+            count in 0u32..6, object: bool,
+            entries in prop::collection::vec((0u32..8, 0u32..24, any::<bool>()), 0..12),
+            data in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let head = count | if object { OBJECT } else { ARRAY };
+            let mut bytes = head.to_ne_bytes().to_vec();
+            for (kind, len, offset) in entries {
+                bytes.extend((kind << 28 | len | if offset { HAS_OFFSET } else { 0 }).to_ne_bytes());
+            }
+            bytes.extend(data);
+            look(&bytes);
+        }
+    }
+}

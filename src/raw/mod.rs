@@ -1,0 +1,21 @@
+//! The only unsafe code: detoasting, array walking, byte layouts, memory of aggregate states, differences between server versions.
+//!
+//! The readers of byte layouts (`hstore`, `jsonb`, `numeric`, `array`) work on bounds-checked slices and have no unsafe
+//! line themselves: a corrupt value is an error, never a read out of bounds.
+#![allow(unsafe_code)]
+
+pub mod array;
+pub mod cache;
+pub mod form;
+pub mod gather;
+pub mod hstore;
+pub mod jsonb;
+pub mod numeric;
+pub mod out;
+pub mod server;
+pub mod state;
+pub mod types;
+pub mod varlena;
+
+#[cfg(target_endian = "big")]
+compile_error!("the varlena headers are read as on little-endian machines");

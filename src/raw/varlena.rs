@@ -1,0 +1,100 @@
+//! Variable-length values: detoasting with the copy freed at the end, and the length headers of elements.
+
+use eventkit_core::error::{Condition, Error, Result};
+use pgrx::pg_sys;
+
+/// The bytes of a value as they lie in memory, after its length word.
+#[derive(Clone, Copy)]
+pub struct Payload<'a>(pub &'a [u8]);
+
+/// A detoasted value; a copy that detoasting made is freed when this goes.
+pub struct Detoasted {
+    value: *mut pg_sys::varlena,
+    owned: bool,
+}
+
+impl Detoasted {
+    /// Brings a value into memory, decompressed and with a 4-byte header.
+    ///
+    /// # Safety
+    /// The datum must be a variable-length value that is not NULL.
+    pub unsafe fn open(datum: pg_sys::Datum) -> Self {
+        let given = datum.cast_mut_ptr::<pg_sys::varlena>();
+        // SAFETY: the caller vouches for the datum.
+        let value = unsafe { pg_sys::pg_detoast_datum(given) };
+        Self { value, owned: value != given }
+    }
+
+    /// The whole value, length word included.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: a detoasted value is as long as its header says and lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.value.cast::<u8>(), pgrx::varsize_4b(self.value)) }
+    }
+
+    /// The whole value to change, if it is our own copy.
+    pub fn own_bytes(&mut self) -> Option<&mut [u8]> {
+        if !self.owned {
+            return None;
+        }
+        // SAFETY: as above, and nobody else has seen the copy.
+        Some(unsafe { std::slice::from_raw_parts_mut(self.value.cast::<u8>(), pgrx::varsize_4b(self.value)) })
+    }
+
+    /// Makes our own copy shorter.
+    pub fn shorten(&mut self, len: usize) {
+        debug_assert!(self.owned && len <= self.bytes().len());
+        // SAFETY: the copy is ours, and its allocation stays as long as it was.
+        unsafe { pgrx::set_varsize_4b(self.value, i32::try_from(len).unwrap_or(i32::MAX)) };
+    }
+
+    /// The value itself, no longer freed.
+    pub fn into_datum(mut self) -> pg_sys::Datum {
+        self.owned = false;
+        pg_sys::Datum::from(self.value)
+    }
+}
+
+impl Drop for Detoasted {
+    fn drop(&mut self) {
+        if self.owned {
+            // SAFETY: detoasting made this copy for us and nobody else has seen it.
+            unsafe { pg_sys::pfree(self.value.cast()) };
+        }
+    }
+}
+
+/// Bytes that are no value of their type.
+pub fn corrupted(kind: &'static str, what: &'static str) -> Error {
+    Error::new(Condition::DataCorrupted, format!("corrupt {kind} value"))
+        .detail(what)
+        .hint("Restore the row from a backup; pg_amcheck finds damaged tables.")
+}
+
+/// Rounds up to the alignment of `hstore` and `jsonb` elements.
+pub const fn aligned(offset: usize) -> usize {
+    (offset + 3) & !3
+}
+
+/// Four bytes as an unsigned number, wherever they lie.
+#[inline(always)]
+pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes)
+}
+
+/// The element at an offset: its bytes after the header, and the offset behind it.
+/// Elements inside an array are neither compressed nor stored elsewhere; the 1-byte header may occur.
+#[inline(always)]
+pub fn element<'a>(kind: &'static str, data: &'a [u8], offset: usize) -> Result<(Payload<'a>, usize)> {
+    let ends = || corrupted(kind, "An element reaches beyond the end of its array.");
+    let first = *data.get(offset).ok_or_else(ends)?;
+    let (start, len) = match first & 3 {
+        0 => (offset + 4, (word(data, offset).ok_or_else(ends)? >> 2) as usize),
+        1 | 3 if first != 1 => (offset + 1, usize::from(first >> 1)),
+        _ => return Err(corrupted(kind, "An element inside of an array is compressed or stored elsewhere.")),
+    };
+    let end = offset + len;
+    if len < start - offset {
+        return Err(corrupted(kind, "The length word of an element is impossible."));
+    }
+    data.get(start..end).map(|payload| (Payload(payload), end)).ok_or_else(ends)
+}
