@@ -37,6 +37,7 @@ const fn errcode(condition: Condition) -> PgSqlErrorCode {
 
 /// Raises the error to the client; the transaction is rolled back as after any `ERROR`.
 pub fn raise(error: Error) -> ! {
+    let error = error.into_report();
     let mut report = ErrorReport::new(errcode(error.condition), error.message, "eventkit");
     if let Some(detail) = error.detail {
         report = report.set_detail(detail);

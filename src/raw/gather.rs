@@ -129,7 +129,7 @@ impl<'b> Gathered<'b> {
                 Some(event) => event.get(&mut id_key)?,
                 None => Value::Null,
             };
-            index.push(element.handle, &id)
+            index.push(element.handle, id)
         })?;
         let mut bytes = self.bytes.get(..self.elements).unwrap_or_default().to_vec();
         let mut count = view.len;

@@ -48,7 +48,7 @@ fn outside() -> Error {
 
 impl<'a> Container<'a> {
     /// Reads the head. Errors: `XX001`.
-    #[inline]
+    #[inline(always)]
     pub fn read(bytes: &'a [u8]) -> Result<Self> {
         let head = word(bytes, 0).ok_or_else(|| corrupted("jsonb", "The value ends before its head."))?;
         let children = (head & COUNT) as usize * if head & OBJECT == 0 { 1 } else { 2 };
@@ -92,13 +92,13 @@ impl<'a> Container<'a> {
         self.data.get(start..end)
     }
 
-    #[inline]
+    #[inline(always)]
     fn entry(&self, child: usize) -> Result<u32> {
         word(self.entries, child * 4).ok_or_else(outside)
     }
 
     /// Where a child's bytes start: the sum of the lengths since the last offset. O(32).
-    #[inline]
+    #[inline(always)]
     fn start(&self, child: usize) -> Result<usize> {
         let mut start = 0;
         for before in (0..child).rev() {
@@ -125,6 +125,7 @@ impl<'a> Container<'a> {
     }
 
     /// The value of a child that lies at these offsets.
+    #[inline(always)]
     fn value_at(&self, entry: u32, start: usize, end: usize) -> Result<Value<'a>> {
         Ok(match entry & TYPE {
             STRING => Value::Text(self.slice(start, end)?),
@@ -202,11 +203,17 @@ pub struct Object<'a>(Container<'a>);
 
 impl<'a> Object<'a> {
     /// The object of a container; `None` for a JSON null. Errors: `2203C` for any other value.
-    #[inline]
+    #[inline(always)]
     pub fn of_container(container: Container<'a>) -> Result<Option<Self>> {
         if container.is_object() {
             return Ok(Some(Self(container)));
         }
+        Self::of_other(container)
+    }
+
+    /// What is no object: a JSON null or an error.
+    #[cold]
+    fn of_other(container: Container<'a>) -> Result<Option<Self>> {
         if container.is_scalar() {
             match container.children().next().transpose()?.map(|child| child.value) {
                 Some(Value::Null) => return Ok(None),
@@ -246,7 +253,7 @@ fn not_an_object(found: &str) -> Error {
 }
 
 impl<'a> Event<'a> for Object<'a> {
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &mut Key<'_>) -> Result<Value<'a>> {
         let container = &self.0;
         let pairs = container.len();

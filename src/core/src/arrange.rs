@@ -61,7 +61,7 @@ pub fn append<'a, S: Events<'a>>(
                 None => (Value::Null, None),
             };
             // The index keeps ordinals: they find the time as well as the handle.
-            index.push(u32::try_from(times.len()).unwrap_or(u32::MAX), &id)?;
+            index.push(u32::try_from(times.len()).unwrap_or(u32::MAX), id)?;
             times.push(time.unwrap_or(NO_TIME));
             handles.push(element.handle | bit);
             Ok(())

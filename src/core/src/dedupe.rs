@@ -46,7 +46,7 @@ pub fn dedupe<'a, S: Events<'a>>(
             Some(event) => event.get(&mut id_key)?,
             None => Value::Null,
         };
-        index.push(element.handle, &id)
+        index.push(element.handle, id)
     })?;
     Ok(index.finish())
 }
@@ -126,8 +126,8 @@ impl<'a> Index<'a> {
     }
 
     /// The next element, in array order. Amortised O(length of the id).
-    #[inline]
-    pub fn push(&mut self, handle: u32, id: &Value<'a>) -> Result<()> {
+    #[inline(always)]
+    pub fn push(&mut self, handle: u32, id: Value<'a>) -> Result<()> {
         let ordinal = self.ordinal;
         self.ordinal += 1;
         if ordinal == SAMPLE {
@@ -141,7 +141,7 @@ impl<'a> Index<'a> {
                 let seen = self.place(self.hash(bytes), bytes, Id::There(bytes), ordinal, handle)?;
                 self.decide(seen, ordinal, handle)
             }
-            (IdType::Text, other) => self.push_written(other, ordinal, handle),
+            (IdType::Text, other) => self.push_written(&other, ordinal, handle),
             (IdType::Bigint, id) => {
                 let mut scratch = std::mem::take(&mut self.scratch);
                 let number = bigint(id.text(&mut scratch)?.unwrap_or_default(), self.options.syntax);
@@ -154,6 +154,7 @@ impl<'a> Index<'a> {
     }
 
     /// An id that has no text in the array: it is written out, and kept in the arena if it is new.
+    #[inline(never)]
     fn push_written(&mut self, id: &Value<'a>, ordinal: u32, handle: u32) -> Result<()> {
         let start = self.arena.len();
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -169,7 +170,7 @@ impl<'a> Index<'a> {
         self.decide(seen, ordinal, handle)
     }
 
-    #[inline]
+    #[inline(always)]
     fn hash(&self, bytes: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(bytes);
@@ -177,7 +178,7 @@ impl<'a> Index<'a> {
     }
 
     /// The entry of an id, or `None` after an entry was made for it.
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, hash: u32, bytes: &[u8], id: Id<'a>, ordinal: u32, handle: u32) -> Result<Option<u32>> {
         let Self { table, entries, arena, .. } = self;
         let at = u32::try_from(entries.len()).map_err(|_| too_large())?;
@@ -238,7 +239,7 @@ impl<'a> Index<'a> {
     }
 
     /// Marks a new element, and settles which copy stays when its id was seen.
-    #[inline]
+    #[inline(always)]
     fn decide(&mut self, seen: Option<u32>, ordinal: u32, handle: u32) -> Result<()> {
         let Some(entry) = seen.and_then(|at| self.entries.get_mut(at as usize)) else {
             self.marks.push(true);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// The conditions this product raises, each one of PostgreSQL's own SQLSTATEs, so that drivers know them by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,10 +118,14 @@ impl Condition {
     }
 }
 
-/// What a client is told: a condition, one sentence that names the argument, row or element,
-/// what exactly was found (detail) and what to type next (hint).
+/// What a client is told. One word wide, since it rides in the result of every step of every scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
+pub struct Error(Box<Report>);
+
+/// A condition, one sentence that names the argument, row or element, what exactly was found (detail) and what to type
+/// next (hint).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
     /// The SQLSTATE.
     pub condition: Condition,
     /// The primary message, lower case, without a full stop, as PostgreSQL writes them.
@@ -137,22 +142,43 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error without detail and hint; add them with [`Error::detail`] and [`Error::hint`].
     #[must_use]
+    #[cold]
     pub fn new(condition: Condition, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { condition, message: message.into(), detail: None, hint: None }
+        Self(Box::new(Report { condition, message: message.into(), detail: None, hint: None }))
     }
 
     /// The same error with a DETAIL.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     /// The same error with a HINT.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn into_report(self) -> Report {
+        *self.0
+    }
+}
+
+impl Deref for Error {
+    type Target = Report;
+
+    fn deref(&self) -> &Report {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Report {
+        &mut self.0
     }
 }
 

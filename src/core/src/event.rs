@@ -73,6 +73,17 @@ pub fn for_each<'a, S: Events<'a>>(
     poll: Poll<'_>,
     mut visit: impl FnMut(usize, Element<S::Event>) -> Result<()>,
 ) -> Result<()> {
+    for_each_while(source, argument, poll, |position, element| visit(position, element).map(|()| true))
+}
+
+/// As [`for_each`], until `visit` gives `false`.
+#[inline(always)]
+pub fn for_each_while<'a, S: Events<'a>>(
+    source: &mut S,
+    argument: &str,
+    poll: Poll<'_>,
+    mut visit: impl FnMut(usize, Element<S::Event>) -> Result<bool>,
+) -> Result<()> {
     let mut position = 0;
     loop {
         position += 1;
@@ -84,14 +95,17 @@ pub fn for_each<'a, S: Events<'a>>(
             Ok(None) => return Ok(()),
             Err(error) => Err(error),
         };
-        if let Err(error) = step {
-            return Err(in_element(error, argument, position));
+        match step {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) => return Err(in_element(error, argument, position)),
         }
     }
 }
 
 /// The error with the argument and the 1-based position of the element it arose in.
 #[must_use]
+#[cold]
 pub fn in_element(mut error: Error, argument: &str, position: usize) -> Error {
     error.message = format!("element {position} of argument \"{argument}\": {}", error.message).into();
     error

@@ -6,7 +6,7 @@ use super::definition::Funnel;
 use super::ordered::Ordered;
 use crate::dedupe::no_memory;
 use crate::error::{Condition, Error, Result};
-use crate::event::{Event, Events, Key, Poll, for_each};
+use crate::event::{Event, Events, Key, Poll, for_each_while};
 use crate::time::Micros;
 use crate::value::Value;
 
@@ -142,12 +142,8 @@ impl<const TIMES: bool> Scanner<TIMES> {
     ) -> Result<()> {
         let (name_key, time_key) = (self.name_key.clone(), self.time_key.clone());
         let (mut name_key, mut time_key) = (Key::new(&name_key), Key::new(&time_key));
-        let mut wanted = true;
-        let walked = for_each(source, argument, poll, |_, element| {
-            if !wanted {
-                return Err(STOP);
-            }
-            let Some(event) = element.event else { return Ok(()) };
+        for_each_while(source, argument, poll, |_, element| {
+            let Some(event) = element.event else { return Ok(true) };
             let matched = match event.get(&mut name_key)? {
                 Value::Text(name) => self.names.matched(name),
                 Value::Absent | Value::Null => self.names.any,
@@ -159,26 +155,13 @@ impl<const TIMES: bool> Scanner<TIMES> {
                 }
             };
             if matched == 0 {
-                return Ok(());
+                return Ok(true);
             }
             let time = event.time(&mut time_key)?.ok_or_else(|| without_time(matched))?;
-            wanted = visit(self, time, matched)?;
-            Ok(())
-        });
-        match walked {
-            Err(_) if !wanted => Ok(()),
-            other => other,
-        }
+            visit(self, time, matched)
+        })
     }
 }
-
-/// Ends a walk early; never seen outside of this file.
-const STOP: Error = Error {
-    condition: Condition::FeatureNotSupported,
-    message: std::borrow::Cow::Borrowed("the walk has ended"),
-    detail: None,
-    hint: None,
-};
 
 fn without_time(matched: u64) -> Error {
     Error::new(Condition::InvalidDatetimeFormat, "event without a time")
