@@ -1,0 +1,253 @@
+//! Funnels as a client sees them: levels against a recursive query, the three forms, summaries, parallel plans, errors.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+use eventkit_tests::Session;
+use eventkit_tests::shared::{self, Database};
+
+/// 600 users with 0 to 9 events out of few names and few times: ties, repeats, and arrays out of order.
+const USERS: &str = "
+SELECT setseed(0.25);
+CREATE TABLE users AS
+SELECT u AS id, array_agg(jsonb_build_object('event_id', i, 'event', (ARRAY['a', 'b', 'c', 'x'])[1 + floor(random() * 4)::int],
+                                             'time', 1704067200 + floor(random() * 8)::int)) FILTER (WHERE i > 0) AS events
+FROM generate_series(1, 600) u, generate_series(0, 1 + u % 9) i GROUP BY u;
+UPDATE users SET events = '{}' WHERE events IS NULL;
+-- The meaning of a funnel as a query: every chain of distinct events that match the steps in order of time.
+CREATE FUNCTION oracle(events jsonb[], steps text[], seconds int) RETURNS int LANGUAGE sql AS $$
+    WITH RECURSIVE event AS (
+        SELECT place, e ->> 'event' AS name, (e ->> 'time')::int AS at FROM unnest(events) WITH ORDINALITY AS u (e, place)
+    ), chain AS (
+        SELECT 1 AS level, ARRAY[place] AS used, at AS entry, at AS last FROM event WHERE name = steps[1]
+        UNION ALL
+        SELECT level + 1, used || place, entry, at FROM chain JOIN event ON name = steps[level + 1]
+            AND at >= last AND (seconds IS NULL OR at - entry <= seconds) AND place <> ALL (used)
+    )
+    SELECT coalesce(max(level), 0) FROM chain
+$$;
+";
+
+fn database() -> (Database, Session) {
+    let db = shared::database().unwrap();
+    let session = db.session("main").unwrap();
+    session.query(USERS).unwrap();
+    (db, session)
+}
+
+fn value(session: &Session, sql: &str) -> String {
+    session.value(sql).unwrap().unwrap_or_else(|| "NULL".to_owned())
+}
+
+#[test]
+fn levels_equal_the_recursive_query_in_all_three_forms() {
+    let (_db, session) = database();
+    for steps in ["a,b,c", "a,a,b", "a,b,a", "b", "c,c,c", "a,b,c,x,a"] {
+        for seconds in [None, Some(0), Some(2), Some(5)] {
+            let seconds_sql = seconds.map_or("NULL".to_owned(), |s: i32| s.to_string());
+            let window = seconds.map_or("NULL::interval".to_owned(), |s: i32| format!("interval '{s} seconds'"));
+            let wrong = value(
+                &session,
+                &format!(
+                    "SELECT count(*) FILTER (WHERE want <> jsonb_array) || ' ' || count(*) FILTER (WHERE want <> document)
+                         || ' ' || count(*) FILTER (WHERE want <> hstore_array) || ' of ' || count(*)
+                     FROM (SELECT oracle(events, steps, {seconds_sql}) AS want,
+                                  eventkit.funnel_level(events, steps, {window}) AS jsonb_array,
+                                  eventkit.funnel_level(to_jsonb(events), steps, {window}) AS document,
+                                  eventkit.funnel_level(ARRAY(SELECT hstore(ARRAY['event', e ->> 'event', 'time', e ->> 'time'])
+                                                              FROM unnest(events) WITH ORDINALITY AS u (e, o) ORDER BY o), steps, {window})
+                                      AS hstore_array
+                           FROM users, string_to_array('{steps}', ',') AS steps) AS compared"
+                ),
+            );
+            assert_eq!(wrong, "0 0 0 of 600", "steps {steps}, window {seconds:?}");
+        }
+    }
+}
+
+#[test]
+fn the_full_definition_equals_the_short_form() {
+    let (_db, session) = database();
+    assert_eq!(
+        value(
+            &session,
+            "SELECT count(*) FROM users WHERE eventkit.funnel_level(events, ARRAY['a', 'b'], '2 seconds') IS DISTINCT FROM
+                 eventkit.funnel_level(events, '{\"steps\": [\"a\", {\"event\": [\"b\"], \"label\": \"then b\"}], \"window\": \"2 seconds\", \"mode\": \"ordered\"}')"
+        ),
+        "0"
+    );
+    // A definition that changes from row to row is read anew.
+    assert_eq!(
+        value(
+            &session,
+            "SELECT string_agg(eventkit.funnel_level('[{\"event\": \"a\", \"time\": 1}]'::jsonb, definition)::text, ',' ORDER BY o)
+             FROM (VALUES (1, '{\"steps\": [\"a\"]}'::jsonb), (2, '{\"steps\": [\"b\"]}'), (3, '{\"steps\": [\"a\"]}')) AS d (o, definition)"
+        ),
+        "1,0,1"
+    );
+    // Other keys.
+    assert_eq!(
+        value(
+            &session,
+            "SELECT eventkit.funnel_level('[{\"name\": \"a\", \"ts\": 1}]'::jsonb, ARRAY['a'], NULL, name_key => 'name', time_key => 'ts')
+                 + eventkit.funnel_level('[{\"name\": \"a\", \"ts\": 1}]'::jsonb, '{\"steps\": [\"a\"], \"name_key\": \"name\", \"time_key\": \"ts\"}')"
+        ),
+        "2"
+    );
+}
+
+#[test]
+fn a_summary_counts_what_the_levels_say() {
+    let (_db, session) = database();
+    let counted = value(
+        &session,
+        "SELECT string_agg(step || '=' || users, ' ' ORDER BY step) FROM eventkit.funnel_table(
+             (SELECT eventkit.funnel_agg(events, ARRAY['a', 'b', 'c'], '3 seconds') FROM users))",
+    );
+    let expected = value(
+        &session,
+        "SELECT string_agg(step || '=' || users, ' ' ORDER BY step) FROM (
+             SELECT step, (SELECT count(*) FROM users WHERE oracle(events, ARRAY['a', 'b', 'c'], 3) >= step) AS users
+             FROM generate_series(1, 3) AS step) AS s",
+    );
+    assert_eq!(counted, expected);
+    // By parts and put together, through text and back, stored in a table.
+    session
+        .query(
+            "CREATE TABLE parts AS SELECT id % 7 AS part, eventkit.funnel_agg(events, ARRAY['a', 'b', 'c'], '3 seconds') AS summary
+             FROM users GROUP BY 1",
+        )
+        .unwrap();
+    assert_eq!(
+        value(
+            &session,
+            "SELECT (SELECT eventkit.rollup(summary::text::eventkit.funnel_summary) FROM parts)::text =
+                    (SELECT eventkit.funnel_agg(events, ARRAY['a', 'b', 'c'], '3 seconds') FROM users)::text"
+        ),
+        "t"
+    );
+    assert_eq!(
+        value(
+            &session,
+            "SELECT round(eventkit.conversion_rate(eventkit.rollup(summary))::numeric, 9) =
+                    round((SELECT count(*) FILTER (WHERE level = 3)::numeric / count(*) FILTER (WHERE level > 0)
+                           FROM (SELECT oracle(events, ARRAY['a', 'b', 'c'], 3) AS level FROM users) AS l), 9) FROM parts"
+        ),
+        "t"
+    );
+}
+
+#[test]
+fn a_parallel_plan_gives_the_same_summary() {
+    let (_db, session) = database();
+    session
+        .query(
+            "INSERT INTO users SELECT id + 600 * n, events FROM users, generate_series(1, 40) AS n; ANALYZE users;
+             ALTER TABLE users SET (parallel_workers = 2);
+             SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;",
+        )
+        .unwrap();
+    let query = "SELECT eventkit.funnel_agg(events, ARRAY['a', 'b', 'c'], '3 seconds')::text FROM users";
+    let plan: Vec<String> =
+        session.query(&format!("EXPLAIN {query}")).unwrap().into_iter().flatten().flatten().collect();
+    assert!(plan.iter().any(|line| line.contains("Partial Aggregate")), "{plan:#?}");
+    let parallel = value(&session, query);
+    session.query("SET max_parallel_workers_per_gather = 0").unwrap();
+    assert_eq!(parallel, value(&session, query));
+}
+
+#[test]
+fn a_running_summary_leaves_earlier_rows_alone() {
+    let (_db, session) = database();
+    assert_eq!(
+        value(
+            &session,
+            "SELECT count(*) FROM (
+                 SELECT (eventkit.funnel_agg(events, ARRAY['a', 'b'], '3 seconds') OVER (ORDER BY id))::text::jsonb ->> 'users' AS seen, id
+                 FROM users) AS running WHERE seen::int <> id"
+        ),
+        "0"
+    );
+}
+
+#[test]
+fn nobody_and_null_are_not_errors() {
+    let (_db, session) = database();
+    assert_eq!(value(&session, "SELECT eventkit.funnel_level(NULL::jsonb[], ARRAY['a'], '1 hour') IS NULL"), "t");
+    assert_eq!(
+        value(&session, "SELECT eventkit.funnel_agg(events, ARRAY['a'], '1 hour') IS NULL FROM users WHERE false"),
+        "t"
+    );
+    assert_eq!(
+        value(
+            &session,
+            "SELECT string_agg(users || coalesce(share_of_first::text, '-'), ' ') FROM eventkit.funnel_table(
+                 (SELECT eventkit.funnel_agg(NULL::jsonb[], ARRAY['a', 'b'], '1 hour')))"
+        ),
+        "0- 0-"
+    );
+    assert_eq!(
+        value(
+            &session,
+            "SELECT eventkit.conversion_rate(eventkit.funnel_agg('{}'::jsonb[], ARRAY['a'], NULL)) IS NULL"
+        ),
+        "t"
+    );
+}
+
+#[test]
+fn only_matching_events_need_a_time_and_a_wrong_one_is_named() {
+    let (_db, session) = database();
+    assert_eq!(
+        value(
+            &session,
+            "SELECT eventkit.funnel_level('[{\"event\": \"other\"}, null, {\"event\": \"a\", \"time\": 5}]'::jsonb, ARRAY['a'], NULL)"
+        ),
+        "1"
+    );
+    for (time, state) in [("", "22007"), (", \"time\": \"soon\"", "22007"), (", \"time\": 1e30", "22008")] {
+        let failure = session
+            .query(&format!(
+                "SELECT eventkit.funnel_level('[{{\"event\": \"b\"}}, {{\"event\": \"a\"{time}}}]'::jsonb, ARRAY['a'], NULL)"
+            ))
+            .unwrap_err();
+        assert_eq!(failure.sqlstate, state, "{failure:?}");
+        assert!(failure.message.starts_with("element 2 of argument \"events\": "), "{failure:?}");
+        assert!(failure.detail.is_some() && failure.hint.is_some(), "{failure:?}");
+    }
+}
+
+#[test]
+fn the_chart_is_what_psql_shows() {
+    let (_db, session) = database();
+    assert_eq!(
+        value(
+            &session,
+            "SELECT eventkit.funnel_chart(eventkit.funnel_agg(events, ARRAY['visit', 'pay'], '1 hour'), width => 8)
+             FROM (VALUES ('[{\"event\": \"visit\", \"time\": 0}, {\"event\": \"pay\", \"time\": 90}]'::jsonb),
+                          ('[{\"event\": \"visit\", \"time\": 0}]')) AS u (events)"
+        ),
+        "1. visit  ████████  2  100.0 %\n2. pay    ████      1   50.0 %   50.0 % of previous, 1 left, mean 1 min 30 s"
+    );
+}
+
+#[test]
+fn a_user_of_a_million_events_is_linear_and_can_be_cancelled() {
+    let (_db, session) = database();
+    session
+        .query(
+            "CREATE TABLE long_user AS SELECT array_agg(jsonb_build_object('event', CASE WHEN i % 3 = 0 THEN 'a' ELSE 'b' END,
+                 'time', 1700000000 + i / 4) ORDER BY i) AS events FROM generate_series(1, 1000000) AS i",
+        )
+        .unwrap();
+    assert_eq!(
+        value(
+            &session,
+            "SELECT eventkit.funnel_level(events, ARRAY['a', 'a', 'b', 'a', 'c'], '10 seconds') FROM long_user"
+        ),
+        "4"
+    );
+    session.query("SET statement_timeout = '100ms'").unwrap();
+    let failure = session
+        .query("SELECT sum(eventkit.funnel_level(events, ARRAY['a', 'b', 'c'], '1 hour')) FROM long_user, generate_series(1, 1000)")
+        .unwrap_err();
+    assert_eq!(failure.sqlstate, "57014", "{failure:?}");
+}
