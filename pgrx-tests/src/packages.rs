@@ -14,6 +14,8 @@ pub const FOR_TESTS: &[&str] = &[
     "postgresql-server-dev-15",
     "postgresql-15-cron",
     "libclang-dev",
+    "libssl-dev",
+    "pkg-config",
     "gcc",
     "libc6-dev",
     "make",
