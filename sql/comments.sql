@@ -23,6 +23,7 @@ BEGIN
         ('event_array_agg_finish_hstore', $$Serves the aggregate event_array_agg as its final function. SELECT eventkit.event_array_agg(event) FROM raw_events;$$),
         ('event_array_agg_finish_jsonb', $$Serves the aggregate event_array_agg as its final function. SELECT eventkit.event_array_agg(event) FROM raw_events;$$),
         ('funnel_level', $$Tells how many steps of a funnel one user's events reach, in order and within the window of the first. SELECT eventkit.funnel_level(events, ARRAY['view', 'cart', 'pay'], '6 hours') FROM user_events;$$),
+        ('funnel_times', $$Tells when one user matched each step, in the best attempt (the one completed first, of those the one that began last); NULL for an optional step left out. SELECT eventkit.funnel_times(events, ARRAY['view', 'cart', 'pay'], '6 hours') FROM user_events;$$),
         ('funnel_agg', $$Summarises a funnel over many users, one event array each; read the result with funnel_table or funnel_chart. SELECT eventkit.funnel_agg(events, ARRAY['view', 'cart', 'pay'], '6 hours') FROM user_events;$$),
         ('funnel_agg_add', $$Serves the aggregate funnel_agg as its transition function. SELECT eventkit.funnel_agg(events, ARRAY['view', 'pay'], '6 hours') FROM user_events;$$),
         ('funnel_summary_combine', $$Serves the aggregates funnel_agg and rollup as their combine function. SELECT eventkit.rollup(summary) FROM daily_funnels;$$),

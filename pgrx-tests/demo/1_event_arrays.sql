@@ -1,46 +1,47 @@
--- Event arrays: one row per user, and a re-import that does no harm
+-- 1. Event arrays: a user's events in one row, and an import that may run twice
 
--- Each user's clicks as one array of events, in time order.
+-- What there is: the clicks of a shop, one row each.
+SELECT user_id, click_id, event, at, platform FROM clicks ORDER BY user_id, at LIMIT 3;
+
+-- What we want: one row per user, with all events of the user in one array, each id once, in order of time.
 CREATE TABLE user_events (user_id text PRIMARY KEY, events jsonb[] NOT NULL);
 INSERT INTO user_events
-SELECT user_id, array_agg(jsonb_build_object(
-           'event_id', click_id, 'event', event, 'session', session_id, 'platform', platform,
-           'channel', acquisition_channel,
-           'time', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')) ORDER BY at, click_id)
+SELECT user_id, eventkit.event_array_agg(jsonb_build_object(
+           'event_id', click_id, 'event', event, 'platform', platform, 'channel', acquisition_channel,
+           'time', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')))
 FROM clicks GROUP BY user_id;
 
--- The import runs again for a tenth of the events; it knows now that some "desktop" events came from a tablet.
-CREATE TABLE imported AS
-SELECT user_id, event || CASE WHEN (event ->> 'event_id')::bigint % 20 = 0 AND event ->> 'platform' = 'desktop'
-                              THEN '{"platform": "tablet"}'::jsonb ELSE '{}' END AS event
+SELECT user_id, cardinality(events) AS events, eventkit.count_events(events, '{"event": "purchase"}') AS purchases
+FROM user_events ORDER BY user_id LIMIT 3;
+
+-- The source sends a tenth of the events again; some were corrected: the desktop was a tablet.
+CREATE TABLE resent AS
+SELECT user_id, array_agg(event || CASE WHEN event @> '{"platform": "desktop"}' AND (event ->> 'event_id')::int % 20 = 0
+                                        THEN '{"platform": "tablet"}'::jsonb ELSE '{}' END) AS events
 FROM user_events, unnest(events) AS event
-WHERE (event ->> 'event_id')::bigint % 10 = 0;
+WHERE (event ->> 'event_id')::int % 10 = 0
+GROUP BY user_id;
 
--- Sent naively, a tenth of the events is there twice.
-UPDATE user_events u SET events = u.events || i.events
-FROM (SELECT user_id, array_agg(event) AS events FROM imported GROUP BY user_id) AS i
-WHERE i.user_id = u.user_id;
+-- An import by || stores them twice.
+UPDATE user_events u SET events = u.events || r.events FROM resent r WHERE r.user_id = u.user_id;
 
-SELECT sum(cardinality(events)) AS with_duplicates,
-       sum(cardinality(eventkit.dedupe_events(events))) AS deduplicated
+SELECT sum(cardinality(events)) AS stored, sum(cardinality(eventkit.dedupe_events(events))) AS deduplicated
 FROM user_events;
 
--- One event, before and after: the last that was sent stays, whole.
-SELECT e ->> 'event_id' AS id, e ->> 'event' AS event, e ->> 'platform' AS platform, 'stored' AS what
-FROM user_events, unnest(events) AS e WHERE e ->> 'event_id' = '3520'
+-- Of two copies the last one stays, whole.
+SELECT 'stored' AS what, event FROM user_events, unnest(events) AS event
+WHERE event @> '{"event_id": 3520}'
 UNION ALL
-SELECT e ->> 'event_id', e ->> 'event', e ->> 'platform', 'deduplicated'
-FROM user_events, unnest(eventkit.dedupe_events(events)) AS e WHERE e ->> 'event_id' = '3520';
+SELECT 'deduplicated', event FROM user_events, unnest(eventkit.dedupe_events(events)) AS event
+WHERE event @> '{"event_id": 3520}';
 
--- For good, with each kept event where its id first stood: the arrays stay in time order.
-UPDATE user_events SET events = eventkit.dedupe_events(events, place => 'first');
+-- Cleaning the table: first the plan, then batches, each committed. place => 'first' keeps the order of time.
+SELECT relation, rows_read, rows_to_change, events_to_drop
+FROM eventkit.plan_dedupe_table('user_events', 'events', place => 'first');
+CALL eventkit.dedupe_table('user_events', 'events', place => 'first', batch_rows => 250);
 
--- The right way to import: append, dedupe and keep the order in one pass. Sending it again changes nothing.
-UPDATE user_events u SET events = eventkit.append_events(u.events, i.events)
-FROM (SELECT user_id, array_agg(event) AS events FROM imported GROUP BY user_id) AS i
-WHERE i.user_id = u.user_id;
-SELECT count(*) AS users, sum(cardinality(events)) AS events FROM user_events;
-
--- The same from rows that were never in an array: dedupe and order while aggregating.
-SELECT user_id, cardinality(eventkit.event_array_agg(event)) AS events FROM imported
-GROUP BY user_id ORDER BY 2 DESC, 1 LIMIT 3;
+-- Better: an import that does no harm. append_events merges in one pass; sending it all once more changes nothing.
+SELECT count(*) AS users, sum(cardinality(u.events)) AS stored,
+       sum(cardinality(eventkit.append_events(u.events, r.events))) AS after_import,
+       count(*) FILTER (WHERE eventkit.append_events(u.events, r.events) <> u.events) AS rows_that_change
+FROM user_events u LEFT JOIN resent r USING (user_id);

@@ -251,3 +251,90 @@ fn a_user_of_a_million_events_is_linear_and_can_be_cancelled() {
         .unwrap_err();
     assert_eq!(failure.sqlstate, "57014", "{failure:?}");
 }
+
+/// The level that a definition gives for events written as `name@seconds`, with properties behind as `name@seconds+key=value`.
+fn level(session: &Session, events: &str, definition: &str) -> String {
+    value(
+        session,
+        &format!(
+            "SELECT eventkit.funnel_level(
+                 ARRAY(SELECT jsonb_build_object('event', split_part(e, '@', 1), 'time', split_part(split_part(e, '@', 2), '+', 1)::int)
+                              || CASE WHEN e LIKE '%+%' THEN jsonb_build_object(split_part(split_part(e, '+', 2), '=', 1), split_part(e, '=', 2)) ELSE '{{}}' END
+                       FROM unnest(string_to_array('{events}', ' ')) WITH ORDINALITY AS u (e, o) ORDER BY o),
+                 '{definition}'::jsonb)"
+        ),
+    )
+}
+
+#[test]
+fn every_mode_and_option_does_what_it_says() {
+    let (_db, session) = database();
+    let abc = r#""steps": ["a", "b", "c"]"#;
+    for (events, definition, expected) in [
+        // Modes.
+        ("a@1 x@2 b@3 c@4", format!(r#"{{{abc}, "mode": "ordered"}}"#), "3"),
+        ("a@1 x@2 b@3 c@4", format!(r#"{{{abc}, "mode": "strict"}}"#), "1"),
+        ("a@1 x@2 b@3 c@4", format!(r#"{{{abc}, "mode": "strict_steps"}}"#), "3"),
+        ("a@1 c@2 b@3 c@4", format!(r#"{{{abc}, "mode": "strict_steps"}}"#), "1"),
+        ("a@1 x@2 a@3 b@4 c@5", format!(r#"{{{abc}, "mode": "strict"}}"#), "3"),
+        ("c@1 a@2 b@3", format!(r#"{{{abc}, "mode": "unordered"}}"#), "3"),
+        ("c@1 a@2 b@9", format!(r#"{{{abc}, "mode": "unordered", "window": "5 seconds"}}"#), "2"),
+        // Ties and increasing times.
+        ("b@1 a@1", r#"{"steps": ["a", "b"]}"#.to_owned(), "2"),
+        ("b@1 a@1", r#"{"steps": ["a", "b"], "ties": "array"}"#.to_owned(), "1"),
+        ("a@1 b@1", r#"{"steps": ["a", "b"], "ties": "array"}"#.to_owned(), "2"),
+        ("a@1 b@1", r#"{"steps": ["a", "b"], "increasing": true}"#.to_owned(), "1"),
+        // Entries: the first one's window is not restarted by the second.
+        ("a@0 a@30 b@45 c@75", format!(r#"{{{abc}, "window": "1 minute"}}"#), "3"),
+        ("a@0 a@30 b@45 c@75", format!(r#"{{{abc}, "window": "1 minute", "entry": "first"}}"#), "2"),
+        // Limits between steps, optional steps, names.
+        ("a@0 b@10 c@11", r#"{"steps": ["a", {"event": "b", "within": "5 s"}, "c"]}"#.to_owned(), "1"),
+        ("a@0 c@11", r#"{"steps": ["a", {"event": "b", "optional": true}, "c"]}"#.to_owned(), "3"),
+        ("a@0 x@11", r#"{"steps": ["a", {"event": {"not": ["a", "b"]}}]}"#.to_owned(), "2"),
+        ("a@0 x@11", r#"{"steps": [{"event": ["a", "b"]}, {}]}"#.to_owned(), "2"),
+        // Properties.
+        ("a@0+plan=pro", r#"{"steps": [{"event": "a", "where": {"plan": "pro"}}]}"#.to_owned(), "1"),
+        ("a@0+plan=free", r#"{"steps": [{"event": "a", "where": {"plan": {"not": "free"}}}]}"#.to_owned(), "0"),
+        ("a@0", r#"{"steps": [{"event": "a", "where": {"plan": {"exists": false}}}]}"#.to_owned(), "1"),
+        (
+            "a@0+cents=250",
+            r#"{"steps": [{"event": "a", "where": {"cents": {"gte": 100, "lt": 1000}}}]}"#.to_owned(),
+            "1",
+        ),
+        (
+            "a@0+cents=99",
+            r#"{"steps": [{"event": "a", "where": {"cents": {"gte": 100, "lt": 1000}}}]}"#.to_owned(),
+            "0",
+        ),
+        (
+            "a@0+path=/shop/7",
+            r#"{"steps": [{"event": "a", "where": {"path": {"starts_with": "/shop", "contains": "7"}}}]}"#.to_owned(),
+            "1",
+        ),
+        // Copies: the last of an id counts.
+        ("a@0+event_id=1 x@0+event_id=1", r#"{"steps": ["a"], "id_key": "event_id"}"#.to_owned(), "0"),
+        ("x@0+event_id=1 a@0+event_id=1", r#"{"steps": ["a"], "id_key": "event_id"}"#.to_owned(), "1"),
+    ] {
+        assert_eq!(level(&session, events, &definition), expected, "{events} {definition}");
+    }
+}
+
+#[test]
+fn times_are_those_of_the_attempt_that_counts() {
+    let (_db, session) = database();
+    let times = |events: &str, definition: &str| {
+        value(
+            &session,
+            &format!(
+                "SELECT (SELECT string_agg(coalesce(extract(epoch FROM t)::int::text, 'left out'), ' ' ORDER BY o)
+                         FROM unnest(eventkit.funnel_times('{events}'::jsonb, '{definition}'::jsonb)) WITH ORDINALITY AS u (t, o))"
+            ),
+        )
+    };
+    let events = r#"[{"event": "a", "time": 1}, {"event": "a", "time": 4}, {"event": "b", "time": 6}, {"event": "b", "time": 9}]"#;
+    assert_eq!(times(events, r#"{"steps": ["a", "b"]}"#), "4 6");
+    assert_eq!(times(events, r#"{"steps": ["a", {"event": "c", "optional": true}, "b"]}"#), "4 left out 6");
+    assert_eq!(times(events, r#"{"steps": ["b", "a"]}"#), "6");
+    assert_eq!(times(events, r#"{"steps": ["b", "a"], "mode": "unordered"}"#), "4 6");
+    assert_eq!(value(&session, "SELECT eventkit.funnel_times('[]'::jsonb, ARRAY['a'], NULL)::text"), "{}");
+}

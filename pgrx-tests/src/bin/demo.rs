@@ -1,12 +1,12 @@
 //! `cargo demo`: the main jobs on sample data, on a server of its own that stays up; `cargo demo stop` removes it.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use eventkit_tests::cluster::{SUPERUSER, stop_server};
-use eventkit_tests::command::{run, say};
+use eventkit_tests::command::say;
 use eventkit_tests::install::{Profile, install};
 use eventkit_tests::place::{bin_dir, checkout, work};
 use eventkit_tests::{Cluster, ClusterBuilder, PgVersion, sample, setup};
@@ -106,5 +106,24 @@ fn play(cluster: &Cluster, script: &Path) -> Result<()> {
     let mut psql = cluster.client_program("psql");
     psql.args(["-X", "-v", "ON_ERROR_STOP=1", "--echo-all", "-P", "pager=off", "-P", "null=(null)"]);
     psql.args(["-d", DATABASE, "-f"]).arg(body.path()).stdin(Stdio::null());
-    run(&mut psql)
+    show(&mut psql).with_context(|| format!("{} fails", script.display()))
+}
+
+/// Runs a command with its output and its notices on our terminal, in their order; without the place that psql puts
+/// before each notice, which names a temporary file.
+fn show(command: &mut Command) -> Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // Our own ends of the pipe: as long as they are open, there is no end of the output.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    for line in BufReader::new(reader).lines() {
+        let line = line?;
+        let said = line.starts_with("psql:").then(|| line.find(" NOTICE:  ")).flatten();
+        println!("{}", said.map_or(line.as_str(), |at| line[at..].trim_start()));
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("psql failed ({status})");
+    }
+    Ok(())
 }

@@ -59,7 +59,7 @@ impl Short<'_> {
             let window = window
                 .map(|(months, days, micros)| duration::of_interval("conversion_window", months, days, micros))
                 .transpose()?;
-            Funnel::of_names(TextArray::read(&steps, "steps")?, window, name_key, time_key).map(Compiled::new)
+            Funnel::of_names(&TextArray::read(&steps, "steps")?, window, name_key, time_key).map(Compiled::new)
         })
     }
 }

@@ -5,3 +5,4 @@ mod compile;
 mod level;
 mod read;
 mod summary;
+mod times;

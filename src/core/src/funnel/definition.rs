@@ -2,63 +2,131 @@
 
 use serde_json::{Map, Value as Json};
 
+use super::condition::{Bound, Comparison, Condition, Test};
 use super::duration;
-use crate::error::{Condition, Error, Result, quoted};
-use crate::time::Micros;
+use super::rules::{Entry, Rules, Ties};
+use crate::error::{Condition as State, Error, Result, quoted};
+use crate::time::{self, Micros};
 
 /// Steps that a funnel may have: one bit each.
 pub const MOST_STEPS: usize = 64;
 
+/// How matches have to lie among the other events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In order; other events may lie between.
+    Ordered,
+    /// In order and next to each other.
+    Strict,
+    /// As strict, among the events that match some step.
+    StrictSteps,
+    /// In any order.
+    Unordered,
+}
+
 /// A funnel, ready to be matched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Funnel {
     /// The steps in order, 1 to 64.
     pub steps: Vec<Step>,
     /// The longest time from the match of step 1 to any other, inclusive; `None` = no limit.
     pub window: Option<Micros>,
+    /// How matches have to lie among the other events.
+    pub mode: Mode,
+    /// The order of events of equal time.
+    pub ties: Ties,
+    /// Whether each match has to be later than the one before.
+    pub increasing: bool,
+    /// Which events open an attempt.
+    pub entry: Entry,
+    /// The key that holds an event's id, when copies of an event are to be left out; the last copy counts.
+    pub id_key: Option<String>,
     /// The key that holds an event's name.
     pub name_key: String,
     /// The key that holds an event's time.
     pub time_key: String,
 }
 
-/// One step.
+/// Which events a step asks for, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The event names that match; empty = any event.
-    pub names: Vec<String>,
-    /// What tables and charts call it.
-    pub label: String,
+pub enum Names {
+    /// Any event, also one without a name.
+    Any,
+    /// One of these.
+    In(Vec<String>),
+    /// Any but these; an event without a name is none of them.
+    NotIn(Vec<String>),
 }
 
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The names that match.
+    pub names: Names,
+    /// What has to hold of the event's properties.
+    pub conditions: Vec<Condition>,
+    /// What tables and charts call it.
+    pub label: String,
+    /// Whether it may be left out.
+    pub optional: bool,
+    /// The longest time since the match before, inclusive.
+    pub within: Option<Micros>,
+}
+
+impl Step {
+    /// A step that one event name matches.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            names: Names::In(vec![name.to_owned()]),
+            conditions: Vec::new(),
+            label: name.to_owned(),
+            optional: false,
+            within: None,
+        }
+    }
+}
+
+/// Keys of the language that this version does not know yet; better refused than passed over.
+const NOT_YET: [&str; 4] = ["exclude", "hold", "count", "session_gap"];
+
 impl Funnel {
-    /// The short form: names and a window. Errors: `22023` for no step, too many, or an empty name.
-    pub fn of_names(names: Vec<String>, window: Option<Micros>, name_key: &str, time_key: &str) -> Result<Self> {
+    /// The short form: names and a window. Errors: `22023` for no step or too many.
+    pub fn of_names(names: &[String], window: Option<Micros>, name_key: &str, time_key: &str) -> Result<Self> {
         count_fits(names.len(), "steps")?;
-        let steps = names.into_iter().map(|name| Step { label: name.clone(), names: vec![name] }).collect();
-        Ok(Self { steps, window, name_key: name_key.into(), time_key: time_key.into() })
+        Ok(Self {
+            steps: names.iter().map(|name| Step::named(name)).collect(),
+            window,
+            mode: Mode::Ordered,
+            ties: Ties::Any,
+            increasing: false,
+            entry: Entry::Any,
+            id_key: None,
+            name_key: name_key.into(),
+            time_key: time_key.into(),
+        })
     }
 
-    /// The full form. Errors: `22032` for what is no JSON, `22023` with the JSON path in DETAIL for everything else.
+    /// The full form. Errors: `22032` for what is no JSON, `22023` with the JSON path in DETAIL for everything else,
+    /// `0A000` for combinations that have no meaning here.
     pub fn of_json(text: &[u8]) -> Result<Self> {
         let document: Json = serde_json::from_slice(text).map_err(|error| {
-            Error::new(Condition::InvalidJsonText, "funnel definition is not a JSON document")
+            Error::new(State::InvalidJsonText, "funnel definition is not a JSON document")
                 .detail(error.to_string())
                 .hint("Write it as '{\"steps\": [\"a\", \"b\"], \"window\": \"6 hours\"}'.")
         })?;
         let path = "$";
         let top = object(&document, path)?;
-        only_keys(top, path, &["steps", "window", "mode", "name_key", "time_key"])?;
-        if let Some(mode) = top.get("mode") {
-            let mode = text_of(mode, "$.mode")?;
-            if mode != "ordered" {
-                return Err(wrong(
-                    "$.mode",
-                    &format!("has the value {}", quoted(mode.as_bytes())),
-                    "The mode is \"ordered\".",
-                ));
-            }
+        if let Some(key) = top.keys().find(|key| NOT_YET.contains(&key.as_str())) {
+            return Err(Error::new(State::FeatureNotSupported, format!("funnels do not know \"{key}\" yet"))
+                .detail(format!("$ has the key \"{key}\"."))
+                .hint("Leave it out, or filter the events before with filter_events."));
         }
+        only_keys(
+            top,
+            path,
+            &["steps", "window", "mode", "ties", "increasing", "entry", "id_key", "name_key", "time_key"],
+        )?;
         let steps = top.get("steps").ok_or_else(|| {
             wrong(path, "lacks the key \"steps\"", "Add \"steps\": [\"first event\", \"second event\"].")
         })?;
@@ -68,19 +136,79 @@ impl Funnel {
             .iter()
             .enumerate()
             .map(|(at, step)| read_step(step, &format!("$.steps[{at}]")))
-            .collect::<Result<_>>()?;
-        let window = match top.get("window") {
-            None | Some(Json::Null) => None,
-            Some(window) => Some(
-                duration::of_text("window", text_of(window, "$.window")?)
-                    .map_err(|error| at_path(error, "$.window"))?,
-            ),
-        };
+            .collect::<Result<Vec<_>>>()?;
         let key = |name: &str, default: &str| match top.get(name) {
             None => Ok(default.to_owned()),
             Some(key) => text_of(key, &format!("$.{name}")).map(str::to_owned),
         };
-        Ok(Self { steps, window, name_key: key("name_key", "event")?, time_key: key("time_key", "time")? })
+        let funnel = Self {
+            steps,
+            window: duration_of(top, "window", path)?,
+            mode: word(
+                top,
+                "mode",
+                &[
+                    ("ordered", Mode::Ordered),
+                    ("strict", Mode::Strict),
+                    ("strict_steps", Mode::StrictSteps),
+                    ("unordered", Mode::Unordered),
+                ],
+            )?,
+            ties: word(top, "ties", &[("any", Ties::Any), ("array", Ties::Array)])?,
+            increasing: flag(top, "increasing", path)?,
+            entry: word(top, "entry", &[("any", Entry::Any), ("first", Entry::First)])?,
+            id_key: top.get("id_key").map(|key| text_of(key, "$.id_key").map(str::to_owned)).transpose()?,
+            name_key: key("name_key", "event")?,
+            time_key: key("time_key", "time")?,
+        };
+        funnel.check_meaning()?;
+        Ok(funnel)
+    }
+
+    /// Refuses what the mode gives no meaning to.
+    fn check_meaning(&self) -> Result<()> {
+        let refuse = |path: String, what: &str, hint: &str| {
+            Err(Error::new(State::FeatureNotSupported, "funnel definition asks for what its mode does not know")
+                .detail(format!("{path} {what}."))
+                .hint(hint.to_owned()))
+        };
+        for (at, step) in self.steps.iter().enumerate() {
+            if step.optional && at == 0 {
+                let hint = "Begin with a step that every attempt has.";
+                return Err(wrong("$.steps[0].optional", "is true, but the first step opens the window", hint));
+            }
+            if step.optional && self.mode != Mode::Ordered {
+                let hint = "Leave \"optional\" out, or use \"mode\": \"ordered\".";
+                return refuse(format!("$.steps[{at}].optional"), "is for the mode \"ordered\"", hint);
+            }
+            if step.within.is_some() && self.mode == Mode::Unordered {
+                let hint = "Leave \"within\" out and give a \"window\".";
+                return refuse(
+                    format!("$.steps[{at}].within"),
+                    "counts from the step before, and the mode \"unordered\" has none",
+                    hint,
+                );
+            }
+        }
+        if self.mode == Mode::Unordered && (self.increasing || self.ties == Ties::Array) {
+            let hint = "Leave \"increasing\" and \"ties\" out, or use another mode.";
+            return refuse("$.mode".to_owned(), "is \"unordered\", which asks for no order of events", hint);
+        }
+        Ok(())
+    }
+
+    /// The rules of its attempts.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            steps: self.steps.len(),
+            window: self.window,
+            ties: self.ties,
+            increasing: self.increasing,
+            entry: self.entry,
+            within: self.steps.iter().map(|step| step.within).collect(),
+            optional: self.steps.iter().enumerate().fold(0, |bits, (at, step)| bits | u64::from(step.optional) << at),
+        }
     }
 
     /// The labels of the steps, in order.
@@ -91,26 +219,161 @@ impl Funnel {
 
 fn read_step(step: &Json, path: &str) -> Result<Step> {
     if let Json::String(name) = step {
-        return Ok(Step { names: vec![name.clone()], label: name.clone() });
+        return Ok(Step::named(name));
     }
     let step = object(step, path)?;
-    only_keys(step, path, &["event", "label"])?;
-    let event = format!("{path}.event");
-    let names = match step.get("event") {
+    only_keys(step, path, &["event", "where", "label", "optional", "within"])?;
+    let names = read_names(step.get("event"), &format!("{path}.event"))?;
+    let label = match (step.get("label"), &names) {
+        (Some(label), _) => text_of(label, &format!("{path}.label"))?.to_owned(),
+        (None, Names::Any) => "any event".to_owned(),
+        (None, Names::In(names)) => names.join(" or "),
+        (None, Names::NotIn(names)) => format!("not {}", names.join(" or ")),
+    };
+    let conditions = match step.get("where") {
         None => Vec::new(),
-        Some(Json::Array(names)) if !names.is_empty() => names
+        Some(properties) => {
+            let path = format!("{path}.where");
+            let properties = object(properties, &path)?.iter();
+            properties
+                .map(|(property, given)| read_condition(property, given, &format!("{path}.{property}")))
+                .collect::<Result<_>>()?
+        }
+    };
+    Ok(Step {
+        names,
+        conditions,
+        label,
+        optional: flag(step, "optional", path)?,
+        within: duration_of(step, "within", path)?,
+    })
+}
+
+fn read_names(event: Option<&Json>, path: &str) -> Result<Names> {
+    match event {
+        None => Ok(Names::Any),
+        Some(Json::Object(other)) => {
+            only_keys(other, path, &["not"])?;
+            let not =
+                other.get("not").ok_or_else(|| wrong(path, "lacks the key \"not\"", "Write {\"not\": \"name\"}."))?;
+            texts_of(not, &format!("{path}.not")).map(Names::NotIn)
+        }
+        Some(names) => texts_of(names, path).map(Names::In),
+    }
+}
+
+fn read_condition(property: &str, given: &Json, path: &str) -> Result<Condition> {
+    let tests = match given {
+        Json::Object(operators) => {
+            if operators.is_empty() {
+                return Err(wrong(path, "has no operator", "Write {\"gte\": 10} for example."));
+            }
+            operators.iter().map(|(operator, value)| read_test(operator, value, path)).collect::<Result<_>>()?
+        }
+        value => vec![Test::In(vec![scalar(value, path)?])],
+    };
+    Ok(Condition { property: property.to_owned(), tests })
+}
+
+fn read_test(operator: &str, value: &Json, path: &str) -> Result<Test> {
+    let at = format!("{path}.{operator}");
+    let compare = |comparison| match value {
+        Json::Number(number) => match number.as_f64() {
+            Some(number) => Ok(Test::Compare(comparison, Bound::Number(number))),
+            None => Err(wrong(&at, "is a number out of range", "Give a smaller number.")),
+        },
+        Json::String(text) => match time::of_text(text.as_bytes()) {
+            Ok(time) => Ok(Test::Compare(comparison, Bound::Time(time))),
+            Err(_) => Err(wrong(
+                &at,
+                "is a string that is no time",
+                "Give a number, or a time such as \"2024-01-31T12:00:00Z\".",
+            )),
+        },
+        other => {
+            Err(wrong(&at, &format!("is {}, neither a number nor a time", kind(other)), "Give a number or a time."))
+        }
+    };
+    match operator {
+        "in" => scalars(value, &at).map(Test::In),
+        "not_in" => scalars(value, &at).map(Test::NotIn),
+        "not" => scalar(value, &at).map(|text| Test::NotIn(vec![text])),
+        "contains" => text_of(value, &at).map(|text| Test::Contains(text.to_owned())),
+        "starts_with" => text_of(value, &at).map(|text| Test::StartsWith(text.to_owned())),
+        "exists" => boolean(value, &at).map(Test::Exists),
+        "lt" => compare(Comparison::Less),
+        "lte" => compare(Comparison::LessOrEqual),
+        "gt" => compare(Comparison::Greater),
+        "gte" => compare(Comparison::GreaterOrEqual),
+        other => Err(wrong(
+            path,
+            &format!("has the unknown operator {}", quoted(other.as_bytes())),
+            "The operators are in, not_in, not, contains, starts_with, exists, lt, lte, gt, gte.",
+        )),
+    }
+}
+
+/// A value as the text that `->>` gives for it.
+fn scalar(value: &Json, path: &str) -> Result<String> {
+    match value {
+        Json::String(text) => Ok(text.clone()),
+        Json::Number(number) => Ok(number.to_string()),
+        Json::Bool(truth) => Ok(truth.to_string()),
+        other => Err(wrong(
+            path,
+            &format!("is {}, not a single value", kind(other)),
+            "Give a string, a number, a boolean, or an operator such as {\"exists\": false}.",
+        )),
+    }
+}
+
+fn scalars(value: &Json, path: &str) -> Result<Vec<String>> {
+    array(value, path)?.iter().enumerate().map(|(at, value)| scalar(value, &format!("{path}[{at}]"))).collect()
+}
+
+/// One text or a list of at least one.
+fn texts_of(value: &Json, path: &str) -> Result<Vec<String>> {
+    match value {
+        Json::Array(texts) if !texts.is_empty() => texts
             .iter()
             .enumerate()
-            .map(|(at, name)| text_of(name, &format!("{event}[{at}]")).map(str::to_owned))
-            .collect::<Result<_>>()?,
-        Some(name) => vec![text_of(name, &event)?.to_owned()],
+            .map(|(at, text)| text_of(text, &format!("{path}[{at}]")).map(str::to_owned))
+            .collect(),
+        text => Ok(vec![text_of(text, path)?.to_owned()]),
+    }
+}
+
+fn duration_of(object: &Map<String, Json>, key: &str, path: &str) -> Result<Option<Micros>> {
+    let at = format!("{path}.{key}");
+    match object.get(key) {
+        None => Ok(None),
+        Some(text) => duration::of_text(key, text_of(text, &at)?).map(Some).map_err(|error| at_path(error, &at)),
+    }
+}
+
+fn flag(object: &Map<String, Json>, key: &str, path: &str) -> Result<bool> {
+    object.get(key).map_or(Ok(false), |value| boolean(value, &format!("{path}.{key}")))
+}
+
+fn boolean(value: &Json, path: &str) -> Result<bool> {
+    value.as_bool().ok_or_else(|| wrong(path, &format!("is {}, not a boolean", kind(value)), "Write true or false."))
+}
+
+/// One of the words of an option; the first is the default.
+fn word<T: Copy>(top: &Map<String, Json>, key: &str, words: &[(&str, T)]) -> Result<T> {
+    let path = format!("$.{key}");
+    let given = match top.get(key) {
+        None => words.first().map(|(word, _)| *word).unwrap_or_default(),
+        Some(given) => text_of(given, &path)?,
     };
-    let label = match step.get("label") {
-        Some(label) => text_of(label, &format!("{path}.label"))?.to_owned(),
-        None if names.is_empty() => "any event".to_owned(),
-        None => names.join(" or "),
-    };
-    Ok(Step { names, label })
+    words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value).ok_or_else(|| {
+        let list = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        wrong(
+            &path,
+            &format!("has the value {}", quoted(given.as_bytes())),
+            &format!("The values of {key} are {list}."),
+        )
+    })
 }
 
 fn count_fits(count: usize, path: &str) -> Result<()> {
@@ -121,7 +384,7 @@ fn count_fits(count: usize, path: &str) -> Result<()> {
 }
 
 fn wrong(path: &str, what: &str, hint: &str) -> Error {
-    Error::new(Condition::InvalidParameterValue, "invalid funnel definition")
+    Error::new(State::InvalidParameterValue, "invalid funnel definition")
         .detail(format!("{path} {what}."))
         .hint(hint.to_owned())
 }
@@ -178,13 +441,49 @@ mod tests {
 
     #[test]
     fn both_forms_give_one_funnel() {
-        let short = Funnel::of_names(vec!["a".into(), "b".into()], Some(3_600_000_000), "event", "time").unwrap();
+        let short = Funnel::of_names(&["a".into(), "b".into()], Some(3_600_000_000), "event", "time").unwrap();
         let full =
             Funnel::of_json(br#"{"steps": ["a", {"event": "b"}], "window": "1 hour", "mode": "ordered"}"#).unwrap();
         assert_eq!(short, full);
-        let several = Funnel::of_json(br#"{"steps": [{"event": ["a", "b"], "label": "either"}, {}]}"#).unwrap();
-        assert_eq!(several.steps[0], Step { names: vec!["a".into(), "b".into()], label: "either".into() });
-        assert_eq!(several.steps[1], Step { names: vec![], label: "any event".into() });
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let funnel = Funnel::of_json(
+            br#"{"steps": [{"event": ["a", "b"], "label": "either"}, {}, {"event": {"not": "c"}, "optional": true, "within": "5 minutes",
+                 "where": {"plan": "pro", "paid": true, "cents": {"gte": 100, "lt": 1000}, "at": {"gt": "2024-01-01"},
+                           "path": {"starts_with": "/a", "contains": "b", "exists": true, "not": 7, "in": ["x", 1], "not_in": [false]}}}],
+                "window": "2 days", "mode": "ordered", "ties": "array", "increasing": true, "entry": "first",
+                "id_key": "id", "name_key": "n", "time_key": "t"}"#,
+        )
+        .unwrap();
+        assert_eq!(funnel.steps[0].names, Names::In(vec!["a".into(), "b".into()]));
+        assert_eq!(funnel.labels().collect::<Vec<_>>(), ["either", "any event", "not c"]);
+        let last = &funnel.steps[2];
+        assert_eq!((last.optional, last.within), (true, Some(300_000_000)));
+        assert_eq!(last.conditions.iter().map(|c| c.tests.len()).sum::<usize>(), 1 + 1 + 2 + 1 + 6);
+        let cents = last.conditions.iter().find(|c| c.property == "cents").unwrap();
+        assert!(cents.tests.contains(&Test::Compare(Comparison::GreaterOrEqual, Bound::Number(100.0))));
+        assert_eq!((funnel.entry, funnel.ties, funnel.increasing), (Entry::First, Ties::Array, true));
+        assert_eq!(
+            (funnel.id_key.as_deref(), funnel.name_key.as_str(), funnel.time_key.as_str()),
+            (Some("id"), "n", "t")
+        );
+        assert_eq!(funnel.rules().optional, 0b100);
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_refused() {
+        for (text, path) in [
+            (r#"{"steps": ["a", {"event": "b", "optional": true}], "mode": "strict"}"#, "$.steps[1].optional"),
+            (r#"{"steps": ["a", {"event": "b", "within": "1 s"}], "mode": "unordered"}"#, "$.steps[1].within"),
+            (r#"{"steps": ["a"], "mode": "unordered", "increasing": true}"#, "$.mode"),
+            (r#"{"steps": ["a"], "exclude": []}"#, "$ has the key \"exclude\""),
+        ] {
+            let error = Funnel::of_json(text.as_bytes()).unwrap_err();
+            assert_eq!(error.condition, State::FeatureNotSupported, "{text}");
+            assert!(error.detail.as_ref().unwrap().starts_with(path), "{text}: {error}");
+        }
     }
 
     #[test]
@@ -202,12 +501,30 @@ mod tests {
             (r#"{"steps": ["a"], "window": 5}"#, "$.window is a number"),
             (r#"{"steps": ["a"], "window": "1 month"}"#, "At $.window"),
             (r#"{"steps": ["a"], "mode": "loose"}"#, "$.mode has the value \"loose\""),
+            (r#"{"steps": ["a"], "ties": 1}"#, "$.ties is a number"),
+            (r#"{"steps": ["a"], "increasing": "yes"}"#, "$.increasing is a string"),
+            (r#"{"steps": [{"event": "a", "optional": true}]}"#, "$.steps[0].optional is true"),
+            (r#"{"steps": [{"event": {"no": "a"}}]}"#, "$.steps[0].event has the unknown key \"no\""),
+            (r#"{"steps": [{"event": "a", "where": {"b": {}}}]}"#, "$.steps[0].where.b has no operator"),
+            (r#"{"steps": [{"event": "a", "where": {"b": null}}]}"#, "$.steps[0].where.b is null"),
+            (
+                r#"{"steps": [{"event": "a", "where": {"b": {"like": 1}}}]}"#,
+                "$.steps[0].where.b has the unknown operator",
+            ),
+            (
+                r#"{"steps": [{"event": "a", "where": {"b": {"lt": "soon"}}}]}"#,
+                "$.steps[0].where.b.lt is a string that is no time",
+            ),
+            (
+                r#"{"steps": [{"event": "a", "where": {"b": {"in": ["x", []]}}}]}"#,
+                "$.steps[0].where.b.in[1] is an array",
+            ),
         ] {
             let error = Funnel::of_json(text.as_bytes()).unwrap_err();
             assert!(error.detail.as_ref().unwrap().starts_with(path), "{text}: {error}");
             assert!(error.hint.is_some());
         }
-        assert_eq!(Funnel::of_json(b"{").unwrap_err().condition, Condition::InvalidJsonText);
+        assert_eq!(Funnel::of_json(b"{").unwrap_err().condition, State::InvalidJsonText);
     }
 
     proptest! {

@@ -1,9 +1,14 @@
 //! Funnels: an ordered list of steps, and how far a user's events get along it.
 
 pub mod chart;
+pub mod condition;
 pub mod definition;
 pub mod duration;
+pub mod matching;
 pub mod ordered;
+pub mod rules;
 pub mod scan;
+pub mod strict;
 pub mod summary;
 pub mod table;
+pub mod unordered;

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::definition::MOST_STEPS;
+use super::ordered::NONE;
 use crate::error::{Condition, Error, Result};
 use crate::time::Micros;
 
@@ -85,19 +86,21 @@ pub fn empty<'l>(labels: impl Iterator<Item = &'l str>) -> Vec<u8> {
     Summary { version: VERSION, users: 0, steps: steps.collect() }.encode()
 }
 
-/// Adds a user to a summary, in place: the times of the steps he reached, none for one who did not enter. O(steps).
+/// Adds a user to a summary, in place: the times of the steps he reached ([`NONE`] for one he left out), no time for one
+/// who did not enter. O(steps).
 pub fn add_user(bytes: &mut [u8], times: &[Micros]) -> Result<()> {
     let steps = steps_of(bytes)?;
     let short = || corrupt("The value ends within its counts.");
     add_int(bytes, 8, 1).ok_or_else(short)?;
-    for (step, time) in times.iter().take(steps).enumerate() {
+    let mut previous = None;
+    for (step, time) in times.iter().take(steps).enumerate().filter(|(_, time)| **time != NONE) {
         let at = HEAD + step * STEP;
         add_int(bytes, at, 1).ok_or_else(short)?;
-        if let (Some(previous), Some(first)) = (step.checked_sub(1).and_then(|before| times.get(before)), times.first())
-        {
+        if let (Some(previous), Some(first)) = (previous, times.first()) {
             add_float(bytes, at + 8, seconds_exact(time - previous)).ok_or_else(short)?;
             add_float(bytes, at + 16, seconds_exact(time - first)).ok_or_else(short)?;
         }
+        previous = Some(*time);
     }
     Ok(())
 }
@@ -200,12 +203,12 @@ impl Summary {
         if !(1..=MOST_STEPS).contains(&summary.steps.len()) {
             return Err(wrong(format!("There are {} steps, not 1 to {MOST_STEPS}.", summary.steps.len())));
         }
-        let mut above = summary.users;
+        // An optional step may have fewer users than the one after it, but none has more than there are.
         for step in &summary.steps {
-            if step.users < 0 || step.users > above || !step.from_previous.is_finite() || !step.from_start.is_finite() {
-                return Err(wrong("The users of a step are between 0 and those of the step before.".into()));
+            let users = 0..=summary.users;
+            if !users.contains(&step.users) || !step.from_previous.is_finite() || !step.from_start.is_finite() {
+                return Err(wrong("The users of a step are between 0 and all users.".into()));
             }
-            above = step.users;
         }
         Ok(summary)
     }

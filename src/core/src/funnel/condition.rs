@@ -1,0 +1,168 @@
+//! The conditions of a step on the properties of an event.
+
+use crate::error::Result;
+use crate::event::{Event, Key};
+use crate::time::{self, Micros};
+use crate::value::Value;
+
+/// One property and all that has to hold of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// The property's name.
+    pub property: String,
+    /// What has to hold, all of it.
+    pub tests: Vec<Test>,
+}
+
+/// What has to hold of a property. Texts are compared with what `->>` gives; an absent or NULL property equals nothing,
+/// contains nothing and is neither below nor above anything.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    /// It is one of these texts.
+    In(Vec<String>),
+    /// It is none of these texts; an absent property is none.
+    NotIn(Vec<String>),
+    /// It contains this text.
+    Contains(String),
+    /// It starts with this text.
+    StartsWith(String),
+    /// It is there and not NULL, or not.
+    Exists(bool),
+    /// It is a number or a time that compares so with the bound.
+    Compare(Comparison, Bound),
+}
+
+/// A comparison with a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// Below.
+    Less,
+    /// Below or equal.
+    LessOrEqual,
+    /// Above.
+    Greater,
+    /// Above or equal.
+    GreaterOrEqual,
+}
+
+/// What a property is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// A number; the property has to read as one.
+    Number(f64),
+    /// A time; the property has to read as one.
+    Time(Micros),
+}
+
+impl Comparison {
+    fn holds<T: PartialOrd>(self, value: &T, bound: &T) -> bool {
+        match self {
+            Self::Less => value < bound,
+            Self::LessOrEqual => value <= bound,
+            Self::Greater => value > bound,
+            Self::GreaterOrEqual => value >= bound,
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &Value<'_>, scratch: &mut Vec<u8>) -> Result<bool> {
+        if let Self::Compare(comparison, Bound::Time(bound)) = self {
+            return Ok(matches!(time::of_value(value), Ok(Some(time)) if comparison.holds(&time, bound)));
+        }
+        let text = value.text(scratch)?;
+        let Some(text) = text else {
+            return Ok(matches!(self, Self::NotIn(_) | Self::Exists(false)));
+        };
+        Ok(match self {
+            Self::In(texts) => texts.iter().any(|known| known.as_bytes() == text),
+            Self::NotIn(texts) => texts.iter().all(|known| known.as_bytes() != text),
+            Self::Contains(part) => memchr::memmem::find(text, part.as_bytes()).is_some(),
+            Self::StartsWith(part) => text.starts_with(part.as_bytes()),
+            Self::Exists(there) => *there,
+            Self::Compare(comparison, Bound::Number(bound)) => {
+                number(text).is_some_and(|number| comparison.holds(&number, bound))
+            }
+            Self::Compare(_, Bound::Time(_)) => false,
+        })
+    }
+}
+
+/// A text that reads as a decimal number.
+fn number(text: &[u8]) -> Option<f64> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// Conditions with the places where their properties were found last.
+#[derive(Clone, Debug)]
+pub struct Conditions(Vec<(Condition, usize)>);
+
+impl Conditions {
+    /// Conditions that nothing was looked up for yet.
+    #[must_use]
+    pub fn new(conditions: &[Condition]) -> Self {
+        Self(conditions.iter().map(|condition| (condition.clone(), 0)).collect())
+    }
+
+    /// Whether all of them hold of an event. O(conditions · look-up).
+    pub fn hold<'a>(&mut self, event: &impl Event<'a>, scratch: &mut Vec<u8>) -> Result<bool> {
+        for (condition, hint) in &mut self.0 {
+            let mut key = Key { name: condition.property.as_bytes(), hint: *hint };
+            let value = event.get(&mut key)?;
+            *hint = key.hint;
+            for test in &condition.tests {
+                if !test.holds(&value, scratch)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(test: Test, value: Value<'_>) -> bool {
+        test.holds(&value, &mut Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn texts() {
+        let text = Value::Text(b"web shop");
+        assert!(holds(Test::In(vec!["app".into(), "web shop".into()]), text));
+        assert!(!holds(Test::NotIn(vec!["web shop".into()]), text));
+        assert!(holds(Test::Contains("b s".into()), text) && !holds(Test::Contains("x".into()), text));
+        assert!(holds(Test::StartsWith("web".into()), text) && !holds(Test::StartsWith("shop".into()), text));
+        assert!(holds(Test::In(vec!["true".into()]), Value::Bool(true)));
+    }
+
+    #[test]
+    fn what_is_not_there_equals_nothing() {
+        for value in [Value::Absent, Value::Null] {
+            assert!(!holds(Test::In(vec![String::new()]), value));
+            assert!(holds(Test::NotIn(vec!["a".into()]), value));
+            assert!(holds(Test::Exists(false), value) && !holds(Test::Exists(true), value));
+            assert!(!holds(Test::Contains(String::new()), value));
+            assert!(!holds(Test::Compare(Comparison::Less, Bound::Number(1.0)), value));
+        }
+    }
+
+    #[test]
+    fn numbers_and_times() {
+        let compare = |comparison, bound, value: &[u8]| holds(Test::Compare(comparison, bound), Value::Text(value));
+        assert!(compare(Comparison::Less, Bound::Number(10.0), b"9"));
+        assert!(
+            !compare(Comparison::Less, Bound::Number(9.0), b"9")
+                && compare(Comparison::LessOrEqual, Bound::Number(9.0), b"9")
+        );
+        assert!(compare(Comparison::GreaterOrEqual, Bound::Number(-1.5), b"-1.5"));
+        assert!(
+            !compare(Comparison::Greater, Bound::Number(0.0), b"many")
+                && !compare(Comparison::Less, Bound::Number(0.0), b"NaN")
+        );
+        assert!(compare(Comparison::Less, Bound::Time(2_000_000), b"1970-01-01T00:00:01Z"));
+        assert!(!compare(Comparison::Less, Bound::Time(2_000_000), b"soon"));
+    }
+}

@@ -1,0 +1,128 @@
+//! Which distinct events of a group can take which steps: a small bipartite matching.
+
+/// Events of one group: what they match, one bit a step, and how many match just that.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    kinds: Vec<(u64, u32)>,
+    size: usize,
+}
+
+/// The steps that each kind of event of a group serves, one bit a step.
+#[derive(Clone, Debug)]
+pub struct Served(Vec<u64>);
+
+impl Group {
+    /// No events.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { kinds: Vec::new(), size: 0 }
+    }
+
+    /// Forgets the events.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.kinds.clear();
+        self.size = 0;
+    }
+
+    /// Adds an event. O(kinds).
+    #[inline]
+    pub fn push(&mut self, matched: u64) {
+        self.size += 1;
+        match self.kinds.iter_mut().find(|(kind, _)| *kind == matched) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.kinds.push((matched, 1)),
+        }
+    }
+
+    /// How many events there are.
+    #[inline]
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What an only event matches.
+    #[inline]
+    #[must_use]
+    pub fn only(&self) -> Option<u64> {
+        if self.size == 1 { self.kinds.first().map(|(kind, _)| *kind) } else { None }
+    }
+
+    /// The steps that any of the events match.
+    #[must_use]
+    pub fn union(&self) -> u64 {
+        self.kinds.iter().fold(0, |all, (kind, _)| all | kind)
+    }
+
+    /// No step served yet.
+    #[must_use]
+    pub fn nothing_served(&self) -> Served {
+        Served(vec![0; self.kinds.len()])
+    }
+
+    /// Serves one more step, if distinct events can then still take all that are served; moves others to other events
+    /// where that helps. Gives whether it could; what could not be served changes nothing.
+    /// O(kinds · served steps). Source: H. W. Kuhn, augmenting paths.
+    pub fn serve(&self, step: usize, served: &mut Served) -> bool {
+        let mut tried = vec![false; self.kinds.len()];
+        self.augment(step, &mut served.0, &mut tried)
+    }
+
+    fn augment(&self, step: usize, served: &mut [u64], tried: &mut [bool]) -> bool {
+        for at in 0..self.kinds.len() {
+            let (matched, count) = self.kinds[at];
+            if tried[at] || matched >> step & 1 == 0 {
+                continue;
+            }
+            tried[at] = true;
+            if served[at].count_ones() < count {
+                served[at] |= 1 << step;
+                return true;
+            }
+            let mut others = served[at];
+            while others != 0 {
+                let other = others.trailing_zeros() as usize;
+                others &= others - 1;
+                if self.augment(other, served, tried) {
+                    served[at] = served[at] & !(1 << other) | 1 << step;
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Whether distinct events can take the steps, by trying every event for the first and so on.
+    fn oracle(events: &[u64], steps: &[usize]) -> bool {
+        let Some((first, rest)) = steps.split_first() else { return true };
+        (0..events.len()).any(|at| {
+            let mut others = events.to_vec();
+            others.remove(at) >> first & 1 == 1 && oracle(&others, rest)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn serves_what_can_be_served(events in prop::collection::vec(0u64..16, 0..6), wanted in prop::collection::vec(0usize..4, 0..5)) {
+            let mut group = Group::new();
+            events.iter().for_each(|event| group.push(*event));
+            let mut served = group.nothing_served();
+            let mut have = Vec::new();
+            for step in wanted {
+                if have.contains(&step) { continue }
+                have.push(step);
+                let can = oracle(&events, &have);
+                prop_assert_eq!(group.serve(step, &mut served), can);
+                if !can { have.pop(); }
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The automaton of mode `unordered`: how many different steps distinct events match inside one window.
+//!
+//! **State.** The events of the present window, and a largest matching of steps into them, kept as events come and go:
+//! an event that comes can let one more step be served, an event that goes can cost one; both are found by augmenting
+//! paths (Kuhn) over the kinds of events (what they match), of which a user has few.
+//!
+//! **Why the windows that end with each event are enough.** Any window's events lie within the window that ends with
+//! the last of them.
+//!
+//! **Times.** When a better level is first reached, the events that count are the latest: going back from the present,
+//! each event that lets one more step be served is taken. The sets of events that can be matched form a matroid, in
+//! which such a greedy choice has the latest possible beginning.
+//!
+//! **Cost.** O(k·kinds) for an event in the usual case, at most O(k²·kinds). Memory O(events in a window).
+
+use std::collections::VecDeque;
+
+use super::ordered::NONE;
+use super::rules::{Entry, Rules};
+use crate::time::Micros;
+
+/// A kind of event: what it matches, how many are in the window, and the steps they serve.
+#[derive(Clone, Debug)]
+struct Kind {
+    matched: u64,
+    count: u32,
+    serves: u64,
+}
+
+/// The automaton. `TIMES` makes it remember when each step was matched.
+#[derive(Debug)]
+pub struct Unordered<const TIMES: bool> {
+    rules: Rules,
+    window: Micros,
+    inside: VecDeque<(Micros, usize)>,
+    kinds: Vec<Kind>,
+    served: u64,
+    opened: Micros,
+    level: usize,
+    /// When the level was first reached.
+    reached: Micros,
+    best: Vec<Micros>,
+}
+
+impl<const TIMES: bool> Unordered<TIMES> {
+    /// An automaton for these rules, of which it knows steps, window and entry.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            window: rules.window.unwrap_or(Micros::MAX),
+            inside: VecDeque::new(),
+            kinds: Vec::new(),
+            served: 0,
+            opened: NONE,
+            level: 0,
+            reached: NONE,
+            best: Vec::new(),
+            rules,
+        }
+    }
+
+    /// Forgets all events, for the next user.
+    pub fn reset(&mut self) {
+        self.empty();
+        self.opened = NONE;
+        self.level = 0;
+        self.best.clear();
+    }
+
+    fn empty(&mut self) {
+        self.inside.clear();
+        self.kinds.clear();
+        self.served = 0;
+    }
+
+    /// The next event, in order of time: when it was and which steps it matches, one bit each, at least one.
+    /// Gives `true` when nothing that follows can change the result.
+    pub fn push(&mut self, time: Micros, matched: u64) -> bool {
+        if self.level == self.rules.steps && time != self.reached {
+            return true;
+        }
+        let over = |since: Micros, window: Micros| time.checked_sub(since).is_none_or(|passed| passed > window);
+        if self.rules.entry == Entry::First {
+            if self.opened == NONE || over(self.opened, self.window) {
+                self.opened = time;
+                self.empty();
+            }
+        } else {
+            while let Some((since, kind)) = self.inside.front().copied() {
+                if !over(since, self.window) {
+                    break;
+                }
+                self.inside.pop_front();
+                self.leave(kind);
+            }
+        }
+        let kind = match self.kinds.iter().position(|kind| kind.matched == matched) {
+            Some(at) => at,
+            None => {
+                self.kinds.push(Kind { matched, count: 0, serves: 0 });
+                self.kinds.len() - 1
+            }
+        };
+        self.inside.push_back((time, kind));
+        self.kinds[kind].count += 1;
+        // More events of a kind than there are steps serve nothing more.
+        if self.kinds[kind].count as usize <= self.rules.steps && self.served.count_ones() as usize != self.rules.steps
+        {
+            self.improve();
+        }
+        let level = self.served.count_ones() as usize;
+        // Another event of the very time may do what an earlier one did, and make the beginning later.
+        let again = TIMES && level == self.level && time == self.reached;
+        if level > self.level || again {
+            self.level = level;
+            self.reached = time;
+            if TIMES {
+                self.remember();
+            }
+        }
+        false
+    }
+
+    /// The user's level, 0 when no step was matched.
+    #[must_use]
+    pub const fn finish(&self) -> usize {
+        self.level
+    }
+
+    /// When one, two, … different steps had been matched, in the window that counts. Empty without `TIMES`.
+    #[must_use]
+    pub fn times(&self) -> &[Micros] {
+        &self.best
+    }
+
+    fn leave(&mut self, kind: usize) {
+        let Kind { count, serves, .. } = &mut self.kinds[kind];
+        *count -= 1;
+        if serves.count_ones() > *count {
+            let step = serves.trailing_zeros();
+            *serves &= !(1 << step);
+            self.served &= !(1 << step);
+            self.improve();
+        }
+    }
+
+    /// Serves one more step if that is possible.
+    fn improve(&mut self) {
+        let all = if self.rules.steps == 64 { u64::MAX } else { (1 << self.rules.steps) - 1 };
+        let mut open = all & !self.served;
+        while open != 0 {
+            let step = open.trailing_zeros() as usize;
+            open &= open - 1;
+            let mut tried = vec![false; self.kinds.len()];
+            if augment(&mut self.kinds, step, &mut tried) {
+                self.served |= 1 << step;
+                return;
+            }
+        }
+    }
+
+    /// The times of the latest events that serve as many steps as the level says.
+    fn remember(&mut self) {
+        let mut kinds: Vec<Kind> = self.kinds.iter().map(|kind| Kind { count: 0, serves: 0, ..*kind }).collect();
+        self.best.clear();
+        let mut served = 0u64;
+        for (time, kind) in self.inside.iter().rev() {
+            if self.best.len() == self.level {
+                break;
+            }
+            kinds[*kind].count += 1;
+            let steps = (0..self.rules.steps).filter(|step| served >> step & 1 == 0);
+            let found = steps.into_iter().find(|step| augment(&mut kinds, *step, &mut vec![false; self.kinds.len()]));
+            match found {
+                Some(step) => {
+                    served |= 1 << step;
+                    self.best.push(*time);
+                }
+                None => kinds[*kind].count -= 1,
+            }
+        }
+        self.best.reverse();
+    }
+}
+
+fn augment(kinds: &mut [Kind], step: usize, tried: &mut [bool]) -> bool {
+    for at in 0..kinds.len() {
+        if tried[at] || kinds[at].matched >> step & 1 == 0 {
+            continue;
+        }
+        tried[at] = true;
+        if kinds[at].serves.count_ones() < kinds[at].count {
+            kinds[at].serves |= 1 << step;
+            return true;
+        }
+        let mut others = kinds[at].serves;
+        while others != 0 {
+            let other = others.trailing_zeros() as usize;
+            others &= others - 1;
+            if augment(kinds, other, tried) {
+                kinds[at].serves = kinds[at].serves & !(1 << other) | 1 << step;
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rules::tests::{Seen, events};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The largest matching, by trying every event for every step.
+    fn most(events: &[Seen], steps: &[usize]) -> usize {
+        let Some((first, rest)) = steps.split_first() else { return 0 };
+        let mut best = most(events, rest);
+        for at in 0..events.len() {
+            if events[at].1 >> first & 1 == 1 {
+                let mut others = events.to_vec();
+                others.remove(at);
+                best = best.max(1 + most(&others, rest));
+            }
+        }
+        best
+    }
+
+    /// The level over all windows, and of the best the earliest end with its latest beginning.
+    fn oracle(
+        events: &[Seen],
+        steps: usize,
+        window: Option<Micros>,
+        entry: Entry,
+    ) -> (usize, Option<(Micros, Micros)>) {
+        let steps: Vec<usize> = (0..steps).collect();
+        let mut spans = Vec::new();
+        let mut open: Option<Micros> = None;
+        for (begin, _) in events {
+            let running = open.is_some_and(|open| window.is_none_or(|window| begin - open <= window));
+            if entry == Entry::First && running {
+                continue;
+            }
+            open = Some(*begin);
+            let limit = window.map_or(Micros::MAX, |window| begin + window);
+            let ends: Vec<Micros> = events.iter().map(|e| e.0).filter(|end| end >= begin && *end <= limit).collect();
+            for end in &ends {
+                // Within a window that an entry opened, what counts may begin later than the entry.
+                for from in ends.iter().filter(|from| *from <= end) {
+                    let inside: Vec<Seen> = events.iter().copied().filter(|e| e.0 >= *from && e.0 <= *end).collect();
+                    spans.push((most(&inside, &steps), *end, *from));
+                }
+            }
+        }
+        let Some(level) = spans.iter().map(|s| s.0).max() else { return (0, None) };
+        if level == 0 {
+            return (0, None);
+        }
+        let end = spans.iter().filter(|s| s.0 == level).map(|s| s.1).min().unwrap();
+        let begin = spans.iter().filter(|s| s.0 == level && s.1 == end).map(|s| s.2).max().unwrap();
+        (level, Some((begin, end)))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100_000))]
+        #[test]
+        fn equals_enumeration(events in events(7), steps in 1usize..5, window in prop::option::of(0i64..8), first: bool) {
+            let events: Vec<Seen> = events.into_iter().map(|(time, matched)| (time, matched & ((1 << steps) - 1))).filter(|e| e.1 != 0).collect();
+            let rules = Rules { entry: if first { Entry::First } else { Entry::Any }, ..Rules::new(steps, window) };
+            let (level, ends) = oracle(&events, steps, window, rules.entry);
+            let mut with_times = Unordered::<true>::new(rules.clone());
+            let mut without = Unordered::<false>::new(rules);
+            for (time, matched) in &events {
+                let done = with_times.push(*time, *matched);
+                prop_assert_eq!(without.push(*time, *matched), done);
+                if done { break }
+            }
+            prop_assert_eq!(with_times.finish(), level);
+            prop_assert_eq!(without.finish(), level);
+            let times = with_times.times();
+            prop_assert_eq!(times.len(), level);
+            prop_assert_eq!(times.first().copied().zip(times.last().copied()), ends);
+            prop_assert!(times.is_sorted());
+        }
+    }
+}
