@@ -35,6 +35,7 @@ BEGIN
         ('funnel_chart', $$Draws a funnel as text bars for psql. SELECT eventkit.funnel_chart(eventkit.funnel_agg(events, ARRAY['view', 'pay'], '6 hours')) FROM user_events;$$),
         ('dedupe_table', $$Deduplicates the event arrays of a whole table in batches, each committed; only rows that lose an event are written. Called again, it goes on where it was stopped. CALL eventkit.dedupe_table('user_events', 'events');$$),
         ('plan_dedupe_table', $$Tells what dedupe_table would change, and the statement of its batches, and changes nothing. SELECT * FROM eventkit.plan_dedupe_table('user_events', 'events');$$),
+        ('refuse_transaction_block', $$Refuses to go on inside a transaction block, where a procedure that commits cannot run. SELECT eventkit.refuse_transaction_block('dedupe_table');$$),
         ('dedupe_targets', $$Lists the tables that dedupe_table would rewrite, and refuses what it cannot. SELECT eventkit.dedupe_targets('user_events', 'events');$$),
         ('dedupe_expression', $$Writes the call of dedupe_events that dedupe_table makes. SELECT eventkit.dedupe_expression('events', 'event_id', 'last', 'text', 'keep', 'kept');$$),
         ('dedupe_length', $$Writes the expression for the length of an event array in a column of a table. SELECT eventkit.dedupe_length('t.events', 'user_events', 'events');$$),
@@ -66,7 +67,7 @@ COMMENT ON COLUMN dedupe_progress.column_name IS 'Its column of event arrays.';
 COMMENT ON COLUMN dedupe_progress.options IS 'The options of the run: id_key, keep, id_type, on_missing, place.';
 COMMENT ON COLUMN dedupe_progress.file_node IS 'The file that the rows lie in; another one starts the table anew.';
 COMMENT ON COLUMN dedupe_progress.next_row IS 'The last row that has been read.';
-COMMENT ON COLUMN dedupe_progress.rows_read IS 'Rows read so far.';
+COMMENT ON COLUMN dedupe_progress.rows_read IS 'Row versions read so far; a rewritten row is met again in its new version.';
 COMMENT ON COLUMN dedupe_progress.rows_changed IS 'Rows rewritten so far.';
 COMMENT ON COLUMN dedupe_progress.updated_at IS 'When the last batch was committed.';
-COMMENT ON POLICY owner ON dedupe_progress IS 'Whoever owns a table sees and writes its progress.';
+COMMENT ON POLICY updater ON dedupe_progress IS 'Whoever may update a table sees and writes its progress.';

@@ -14,8 +14,8 @@ CREATE TABLE dedupe_progress (
     PRIMARY KEY (relation, column_name, options)
 );
 ALTER TABLE dedupe_progress ENABLE ROW LEVEL SECURITY;
-CREATE POLICY owner ON dedupe_progress
-    USING (pg_catalog.pg_has_role((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = relation), 'USAGE'));
+CREATE POLICY updater ON dedupe_progress
+    USING (pg_catalog.has_any_column_privilege(relation, 'UPDATE'));
 GRANT SELECT, INSERT, UPDATE, DELETE ON dedupe_progress TO PUBLIC;
 
 -- The tables that hold the rows: the table itself, or the partitions of a partitioned one. Refuses what cannot be done.
@@ -61,7 +61,9 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
             MESSAGE = format('argument "column_name": column %I of table %s is of type %s', column_name, "table", type_name),
             DETAIL = 'An event array is hstore[], jsonb[], or a jsonb array.',
-            HINT = format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%2$I);', "table", column_name);
+            HINT = CASE WHEN type_name IN ('text', 'json', 'character varying')
+                THEN format('If it holds JSON: ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING %2$I::jsonb;', "table", column_name)
+                ELSE 'Name the column that holds the event arrays.' END;
     END IF;
     IF NOT has_table_privilege("table", 'UPDATE') AND NOT has_column_privilege("table", column_name, 'UPDATE') THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
@@ -206,7 +208,8 @@ DECLARE
     done pg_catalog.bool;
     started pg_catalog.timestamptz;
 BEGIN
-    -- Ends the transaction before there is anything to lose: where COMMIT is not allowed, this says so at once.
+    -- Where COMMIT is not allowed, these two say so before there is anything to lose.
+    PERFORM eventkit.refuse_transaction_block('dedupe_table');
     COMMIT;
     IF batch_rows IS NULL OR batch_rows OPERATOR(pg_catalog.<) 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
@@ -229,7 +232,7 @@ BEGIN
                 target, column_name, options, batch.last_row, batch.rows_read, batch.rows_changed OPERATOR(pg_catalog.+) changed
             );
             COMMIT;
-            RAISE NOTICE '%: % rows read, % rewritten (% ms)', target, batch.rows_read,
+            RAISE NOTICE '%: % row versions read, % rewritten (% ms)', target, batch.rows_read,
                 batch.rows_changed OPERATOR(pg_catalog.+) changed,
                 pg_catalog.round(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started)
                     OPERATOR(pg_catalog.*) 1000::pg_catalog.float8);

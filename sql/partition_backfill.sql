@@ -184,12 +184,13 @@ CREATE PROCEDURE eventkit.backfill(source regclass, parent regclass, lock_timeou
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  caller_search_path CONSTANT text := pg_catalog.current_setting('search_path');
-  began timestamptz;
-  done record;
-  last_day date;
+  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  began pg_catalog.timestamptz;
+  done pg_catalog.record;
+  last_day pg_catalog.date;
 BEGIN
-  -- Inside BEGIN … COMMIT this is the error (2D000), before anything is done.
+  -- Where COMMIT is not allowed, these two say so before there is anything to lose.
+  PERFORM eventkit.refuse_transaction_block('backfill');
   COMMIT;
   PERFORM eventkit.open_backfill(source, parent, lock_timeout);
   COMMIT;

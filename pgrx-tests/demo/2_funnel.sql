@@ -7,7 +7,7 @@ FROM eventkit.funnel_table((
     SELECT eventkit.funnel_agg(events, ARRAY['product_view', 'add_to_cart', 'payment_details', 'purchase'], '1 day')
     FROM user_events));
 
--- The same as bars. "116 left": so many went no further than the step before.
+-- The same as bars. "116 lost": so many went no further than the step before.
 SELECT eventkit.funnel_chart(
            eventkit.funnel_agg(events, ARRAY['product_view', 'add_to_cart', 'payment_details', 'purchase'], '1 day'),
            width => 30)

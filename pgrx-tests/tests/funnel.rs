@@ -225,7 +225,7 @@ fn the_chart_is_what_psql_shows() {
              FROM (VALUES ('[{\"event\": \"visit\", \"time\": 0}, {\"event\": \"pay\", \"time\": 90}]'::jsonb),
                           ('[{\"event\": \"visit\", \"time\": 0}]')) AS u (events)"
         ),
-        "1. visit  ████████  2  100.0 %\n2. pay    ████      1   50.0 %   50.0 % of previous, 1 left, mean 1 min 30 s"
+        "1. visit  ████████  2  100.0 %\n2. pay    ████      1   50.0 %   50.0 % of previous, 1 lost, mean 1 min 30 s"
     );
 }
 

@@ -317,7 +317,7 @@ fn inside_a_transaction() {
     let (_db, s) = database(ARTICLE);
     s.query("BEGIN").unwrap();
     let refused = s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap_err();
-    assert_eq!(refused.sqlstate, "2D000");
+    assert_eq!(refused.sqlstate, "25001");
     s.query("ROLLBACK").unwrap();
     assert_eq!(leftovers(&s), "0");
     s.query("SET search_path = app, public").unwrap();

@@ -23,7 +23,10 @@ const SUBJECTS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("Tables of event arrays", &["dedupe_table", "plan_dedupe_table"]),
-    ("Funnels", &["funnel_level", "funnel_agg", "rollup", "funnel_table", "funnel_chart", "conversion_rate"]),
+    (
+        "Funnels",
+        &["funnel_level", "funnel_times", "funnel_agg", "rollup", "funnel_table", "funnel_chart", "conversion_rate"],
+    ),
     (
         "Daily partitions",
         &[

@@ -4,3 +4,4 @@ mod events;
 mod funnel;
 mod partition;
 mod raise;
+mod transaction;

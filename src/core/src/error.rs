@@ -51,6 +51,8 @@ pub enum Condition {
     DatatypeMismatch,
     /// `55000`: the object is not in the state that this needs.
     ObjectNotInPrerequisiteState,
+    /// `25001`: inside of a transaction block, where a thing that commits cannot run.
+    ActiveSqlTransaction,
     /// `55006`: somebody else is at it.
     ObjectInUse,
     /// `23514`: rows that do not satisfy a bound.
@@ -59,7 +61,7 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition, for tests and reference pages.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidParameterValue,
         Self::NullValueNotAllowed,
         Self::ArraySubscript,
@@ -82,6 +84,7 @@ impl Condition {
         Self::InsufficientPrivilege,
         Self::DatatypeMismatch,
         Self::ObjectNotInPrerequisiteState,
+        Self::ActiveSqlTransaction,
         Self::ObjectInUse,
         Self::CheckViolation,
     ];
@@ -112,6 +115,7 @@ impl Condition {
             Self::InsufficientPrivilege => "42501",
             Self::DatatypeMismatch => "42804",
             Self::ObjectNotInPrerequisiteState => "55000",
+            Self::ActiveSqlTransaction => "25001",
             Self::ObjectInUse => "55006",
             Self::CheckViolation => "23514",
         }

@@ -87,11 +87,18 @@ impl Place {
     }
 }
 
-/// A value that must be there. Errors: `22004` naming the argument.
+/// An option that has a default and was given as NULL. Errors: `22004` naming the argument.
 pub fn required<T>(argument: &str, given: Option<T>) -> Result<T> {
-    given.ok_or_else(|| {
-        Error::new(Condition::NullValueNotAllowed, format!("argument \"{argument}\" must not be NULL"))
-            .detail("Only the events may be NULL, and then so is the result.")
-            .hint(format!("Leave {argument} out to get its default."))
-    })
+    given.ok_or_else(|| is_null(argument, format!("Leave {argument} out to get its default.")))
+}
+
+/// An argument without a default. Errors: `22004` naming the argument, with an example.
+pub fn needed<T>(argument: &str, given: Option<T>, example: &str) -> Result<T> {
+    given.ok_or_else(|| is_null(argument, format!("Write {argument} => {example} for example.")))
+}
+
+fn is_null(argument: &str, hint: String) -> Error {
+    Error::new(Condition::NullValueNotAllowed, format!("argument \"{argument}\" must not be NULL"))
+        .detail("Only the events may be NULL, and then so is the result.")
+        .hint(hint)
 }

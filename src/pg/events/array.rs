@@ -4,7 +4,7 @@ use eventkit_core::arrange;
 use eventkit_core::dedupe::{self, Options};
 use eventkit_core::error::Result;
 use eventkit_core::event::{Element, Event, Key, for_each};
-use eventkit_core::options::{IdType, Keep, OnMissing, Place, required};
+use eventkit_core::options::{IdType, Keep, OnMissing, Place, needed, required};
 use eventkit_core::selection::{Marks, Selection};
 use eventkit_core::time::{Micros, from_timestamptz};
 use pgrx::datum::TimestampWithTimeZone;
@@ -194,7 +194,7 @@ macro_rules! declare {
 
             #[pg_extern(name = "filter_events", immutable, parallel_safe, cost = 1000)]
             fn $filter(events: Option<$array>, pattern: Option<$event>) -> Option<$array> {
-                let pattern = required("pattern", pattern).or_raise();
+                let pattern = needed("pattern", pattern, "'{\"event\": \"purchase\"}'").or_raise();
                 let opened = Matching::open(&pattern);
                 let mut pattern = opened.pattern().or_raise();
                 keep_where(events, |element| element.event.as_ref().map_or(Ok(false), |event| pattern.matches(event)))

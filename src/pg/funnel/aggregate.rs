@@ -22,7 +22,7 @@ fn add<A: EventArray>(
     let compiled = compiled?;
     let mut state = match state {
         Some(state) => State::of_argument(fcinfo, state),
-        None => State::new(&empty(compiled.funnel.labels()))?,
+        None => State::new(&empty(compiled.funnel.fingerprint(), compiled.funnel.labels()))?,
     };
     if let Some(events) = events {
         level_of(compiled, events)?;

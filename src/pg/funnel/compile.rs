@@ -4,7 +4,7 @@ use eventkit_core::error::Result;
 use eventkit_core::funnel::definition::Funnel;
 use eventkit_core::funnel::duration;
 use eventkit_core::funnel::scan::Scanner;
-use eventkit_core::options::required;
+use eventkit_core::options::{needed, required};
 use pgrx::datum::Interval;
 use pgrx::pg_sys;
 
@@ -43,7 +43,7 @@ impl Short<'_> {
     pub fn compile<'q, const TIMES: bool>(self, fcinfo: pg_sys::FunctionCallInfo) -> Result<&'q mut Compiled<TIMES>> {
         let name_key = required("name_key", self.name_key)?;
         let time_key = required("time_key", self.time_key)?;
-        let steps = required("steps", self.steps)?.open();
+        let steps = needed("steps", self.steps, "ARRAY['view', 'pay']")?.open();
         let window = self.conversion_window.map(|window| (window.months(), window.days(), window.micros()));
         let window_key = match window {
             None => [0; 17],
@@ -69,7 +69,7 @@ pub fn compile_definition<'q, const TIMES: bool>(
     fcinfo: pg_sys::FunctionCallInfo,
     definition: Option<JsonbValue>,
 ) -> Result<&'q mut Compiled<TIMES>> {
-    let definition = required("definition", definition)?.open();
+    let definition = needed("definition", definition, "'{\"steps\": [\"view\", \"pay\"]}'")?.open();
     cached(fcinfo, &[definition.bytes()], || {
         Funnel::of_json(&json_text(definition.bytes().get(4..).unwrap_or_default())?).map(Compiled::new)
     })

@@ -11,7 +11,7 @@ const DAY: Micros = 86_400_000_000;
 /// Errors: `22023` naming the argument, for months and for a duration below zero or beyond 64 bits.
 pub fn of_interval(argument: &str, months: i32, days: i32, micros: i64) -> Result<Micros> {
     if months != 0 {
-        return Err(with_months(argument, &format!("{months} months")));
+        return Err(with_months(argument, &format!("months: {months}")));
     }
     let total = i64::from(days).checked_mul(DAY).and_then(|days| days.checked_add(micros));
     not_negative(argument, total)
@@ -28,7 +28,7 @@ pub fn of_text(argument: &str, text: &str) -> Result<Micros> {
         .hint(format!("Write \"{argument}\": \"6 hours\" or \"{argument}\": \"14 days\"."))
     })?;
     if span.get_years() != 0 || span.get_months() != 0 {
-        return Err(with_months(argument, text.trim()));
+        return Err(with_months(argument, &format!("months or years: {}", quoted(text.trim().as_bytes()))));
     }
     let nanos = i64::from(span.get_weeks())
         .checked_mul(7)
@@ -53,7 +53,7 @@ fn not_negative(argument: &str, total: Option<Micros>) -> Result<Micros> {
 
 fn with_months(argument: &str, given: &str) -> Error {
     Error::new(Condition::InvalidParameterValue, format!("\"{argument}\" must not have months or years"))
-        .detail(format!("It is {given}; a duration is exact seconds, and months differ in length."))
+        .detail(format!("It has {given}; a duration is exact seconds, and months differ in length."))
         .hint("Use days, for example '30 days'.")
 }
 

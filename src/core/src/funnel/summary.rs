@@ -1,7 +1,7 @@
 //! The summary of a funnel over many users: counts for each step, mergeable, in a versioned byte layout that is updated
 //! in place and a stable JSON text form.
 //!
-//! Layout, all numbers little-endian: version `u32` = 1, steps `u32`, users seen `i64`; for each step the users who
+//! Layout, all numbers little-endian: version `u32` = 1, steps `u32`, users seen `i64`, fingerprint of the funnel `u64`; for each step the users who
 //! reached it `i64`, the microseconds from the previous step summed over them `f64`, and from the first step `f64`;
 //! then the labels, each a length `u32` and its UTF-8 bytes.
 
@@ -13,7 +13,7 @@ use crate::error::{Condition, Error, Result};
 use crate::time::Micros;
 
 const VERSION: u32 = 1;
-const HEAD: usize = 16;
+const HEAD: usize = 24;
 const STEP: usize = 24;
 
 /// A summary read into memory, and its JSON form.
@@ -22,6 +22,8 @@ const STEP: usize = 24;
 pub struct Summary {
     /// The version of the layout.
     pub version: u32,
+    /// What the funnel asked: see [`super::definition::Funnel::fingerprint`]. Sixteen hexadecimal digits.
+    pub funnel: String,
     /// Users seen, whether they entered or not.
     pub users: i64,
     /// The steps in order.
@@ -80,10 +82,10 @@ fn add_float(bytes: &mut [u8], at: usize, amount: f64) -> Option<()> {
 
 /// The bytes of a summary of no users. O(labels).
 #[must_use]
-pub fn empty<'l>(labels: impl Iterator<Item = &'l str>) -> Vec<u8> {
+pub fn empty<'l>(fingerprint: u64, labels: impl Iterator<Item = &'l str>) -> Vec<u8> {
     let steps =
         labels.map(|label| StepSummary { label: label.to_owned(), users: 0, from_previous: 0.0, from_start: 0.0 });
-    Summary { version: VERSION, users: 0, steps: steps.collect() }.encode()
+    Summary { version: VERSION, funnel: format!("{fingerprint:016x}"), users: 0, steps: steps.collect() }.encode()
 }
 
 /// Adds a user to a summary, in place: the times of the steps he reached ([`NONE`] for one he left out), no time for one
@@ -114,12 +116,18 @@ const fn seconds_exact(micros: Micros) -> f64 {
 pub fn add_summary(bytes: &mut [u8], other: &[u8]) -> Result<()> {
     let (steps, other_steps) = (steps_of(bytes)?, steps_of(other)?);
     let labels = HEAD + steps * STEP;
-    if steps != other_steps || bytes.get(labels..) != other.get(labels..) {
+    if steps != other_steps || bytes.get(16..HEAD) != other.get(16..HEAD) || bytes.get(labels..) != other.get(labels..)
+    {
         return Err(Error::new(
             Condition::InvalidParameterValue,
             "summaries of different funnels cannot be put together",
         )
-        .detail(format!("The steps are {} and {}.", Summary::decode(bytes)?.labels(), Summary::decode(other)?.labels()))
+        .detail(match (Summary::decode(bytes)?.labels(), Summary::decode(other)?.labels()) {
+            (one, two) if one == two => {
+                format!("Both have the steps {one}, but their windows or other options differ.")
+            }
+            (one, two) => format!("The steps are {one} and {two}."),
+        })
         .hint("Group by the funnel's name as well."));
     }
     let short = || corrupt("The value ends within its counts.");
@@ -147,6 +155,7 @@ impl Summary {
         out.extend(VERSION.to_le_bytes());
         out.extend(count.to_le_bytes());
         out.extend(self.users.to_le_bytes());
+        out.extend(u64::from_str_radix(&self.funnel, 16).unwrap_or(0).to_le_bytes());
         for step in &self.steps {
             out.extend(step.users.to_le_bytes());
             out.extend(step.from_previous.to_le_bytes());
@@ -180,7 +189,13 @@ impl Summary {
         if label_at != bytes.len() {
             return Err(corrupt("There are bytes after the last label."));
         }
-        Ok(Self { version: VERSION, users: i64::from_le_bytes(number(bytes, 8).ok_or_else(short)?), steps })
+        let fingerprint = u64::from_le_bytes(number(bytes, 16).ok_or_else(short)?);
+        Ok(Self {
+            version: VERSION,
+            funnel: format!("{fingerprint:016x}"),
+            users: i64::from_le_bytes(number(bytes, 8).ok_or_else(short)?),
+            steps,
+        })
     }
 
     /// The stable text form.
@@ -199,6 +214,9 @@ impl Summary {
         let summary: Self = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
         if summary.version != VERSION {
             return Err(wrong(format!("The version is {}, not {VERSION}.", summary.version)));
+        }
+        if summary.funnel.len() != 16 || !summary.funnel.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(wrong("The funnel's fingerprint is not sixteen hexadecimal digits.".into()));
         }
         if !(1..=MOST_STEPS).contains(&summary.steps.len()) {
             return Err(wrong(format!("There are {} steps, not 1 to {MOST_STEPS}.", summary.steps.len())));
@@ -228,7 +246,7 @@ mod tests {
     }
 
     fn summary(users: &[Vec<Micros>]) -> Vec<u8> {
-        let mut bytes = empty(["a", "b", "c"].into_iter());
+        let mut bytes = empty(7, ["a", "b", "c"].into_iter());
         for times in users {
             add_user(&mut bytes, times).unwrap();
         }
@@ -264,8 +282,13 @@ mod tests {
 
     #[test]
     fn other_steps_are_refused() {
-        let mut a = empty(["a", "b"].into_iter());
-        let error = add_summary(&mut a, &empty(["a", "c"].into_iter())).unwrap_err();
+        let mut a = empty(7, ["a", "b"].into_iter());
+        let error = add_summary(&mut a, &empty(8, ["a", "b"].into_iter())).unwrap_err();
+        assert_eq!(
+            error.detail.as_deref(),
+            Some("Both have the steps a > b, but their windows or other options differ.")
+        );
+        let error = add_summary(&mut a, &empty(7, ["a", "c"].into_iter())).unwrap_err();
         assert_eq!(error.detail.as_deref(), Some("The steps are a > b and a > c."));
     }
 }

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn figures_of_three_users() {
-        let mut bytes = empty(["a", "b"].into_iter());
+        let mut bytes = empty(7, ["a", "b"].into_iter());
         for times in [&[0, 10][..], &[5, 35], &[7], &[]] {
             add_user(&mut bytes, times).unwrap();
         }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn nobody_divides_by_nothing() {
-        let rows = rows(&Summary::decode(&empty(["a", "b"].into_iter())).unwrap());
+        let rows = rows(&Summary::decode(&empty(7, ["a", "b"].into_iter())).unwrap());
         assert!(rows.iter().all(|row| row.users == 0 && row.share_of_first.is_none() && row.mean_from_start.is_none()));
     }
 }
