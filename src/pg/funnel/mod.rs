@@ -3,6 +3,7 @@
 mod aggregate;
 mod compile;
 mod level;
+mod per_user;
 mod read;
 mod summary;
 mod times;

@@ -8,7 +8,7 @@ pub struct Group {
 }
 
 /// The steps that each kind of event of a group serves, one bit a step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Served(Vec<u64>);
 
 impl Group {
@@ -25,14 +25,35 @@ impl Group {
         self.size = 0;
     }
 
-    /// Adds an event. O(kinds).
+    /// Adds an event and gives its kind. O(kinds).
     #[inline]
-    pub fn push(&mut self, matched: u64) {
+    pub fn push(&mut self, matched: u64) -> usize {
         self.size += 1;
-        match self.kinds.iter_mut().find(|(kind, _)| *kind == matched) {
-            Some((_, count)) => *count = count.saturating_add(1),
-            None => self.kinds.push((matched, 1)),
+        if let Some(at) = self.kinds.iter().position(|(kind, _)| *kind == matched) {
+            self.kinds[at].1 = self.kinds[at].1.saturating_add(1);
+            return at;
         }
+        self.kinds.push((matched, 1));
+        self.kinds.len() - 1
+    }
+
+    /// Takes an event of a kind away; gives the step that nothing serves any more, if there is one. O(1).
+    pub fn leave(&mut self, kind: usize, served: &mut Served) -> Option<usize> {
+        self.size -= 1;
+        self.kinds[kind].1 -= 1;
+        let serves = served.0.get_mut(kind)?;
+        if serves.count_ones() <= self.kinds[kind].1 {
+            return None;
+        }
+        let step = serves.trailing_zeros() as usize;
+        *serves &= *serves - 1;
+        Some(step)
+    }
+
+    /// How many events there are of a kind.
+    #[must_use]
+    pub fn count(&self, kind: usize) -> usize {
+        self.kinds.get(kind).map_or(0, |(_, count)| *count as usize)
     }
 
     /// How many events there are.
@@ -65,6 +86,7 @@ impl Group {
     /// where that helps. Gives whether it could; what could not be served changes nothing.
     /// O(kinds · served steps). Source: H. W. Kuhn, augmenting paths.
     pub fn serve(&self, step: usize, served: &mut Served) -> bool {
+        served.0.resize(self.kinds.len(), 0);
         let mut tried = vec![false; self.kinds.len()];
         self.augment(step, &mut served.0, &mut tried)
     }
@@ -113,7 +135,7 @@ mod tests {
         #[test]
         fn serves_what_can_be_served(events in prop::collection::vec(0u64..16, 0..6), wanted in prop::collection::vec(0usize..4, 0..5)) {
             let mut group = Group::new();
-            events.iter().for_each(|event| group.push(*event));
+            events.iter().for_each(|event| { group.push(*event); });
             let mut served = group.nothing_served();
             let mut have = Vec::new();
             for step in wanted {

@@ -77,6 +77,13 @@ pub(crate) mod tests {
     /// An event: its time and what it matches.
     pub(crate) type Seen = (Micros, u64);
 
+    /// Entry and end of an attempt's times, those of steps left out passed over; none of an empty one. In order, always.
+    pub(crate) fn ends(times: &[Micros]) -> Option<(Micros, Micros)> {
+        let taken: Vec<_> = times.iter().copied().filter(|time| *time != Micros::MIN).collect();
+        assert!(taken.is_sorted());
+        taken.first().copied().zip(taken.last().copied())
+    }
+
     pub(crate) fn events(most: usize) -> impl Strategy<Value = Vec<Seen>> {
         prop::collection::vec((0i64..8, 0u64..16), 0..most).prop_map(|mut events| {
             events.sort_by_key(|event| event.0);

@@ -15,25 +15,21 @@
 
 use std::collections::VecDeque;
 
+use super::matching::{Group, Served};
 use super::ordered::NONE;
 use super::rules::{Entry, Rules};
 use crate::time::Micros;
-
-/// A kind of event: what it matches, how many are in the window, and the steps they serve.
-#[derive(Clone, Debug)]
-struct Kind {
-    matched: u64,
-    count: u32,
-    serves: u64,
-}
 
 /// The automaton. `TIMES` makes it remember when each step was matched.
 #[derive(Debug)]
 pub struct Unordered<const TIMES: bool> {
     rules: Rules,
     window: Micros,
-    inside: VecDeque<(Micros, usize)>,
-    kinds: Vec<Kind>,
+    /// The events of the window: time, kind, and what they match.
+    inside: VecDeque<(Micros, usize, u64)>,
+    group: Group,
+    matching: Served,
+    /// The steps that are served, one bit each.
     served: u64,
     opened: Micros,
     level: usize,
@@ -49,7 +45,8 @@ impl<const TIMES: bool> Unordered<TIMES> {
         Self {
             window: rules.window.unwrap_or(Micros::MAX),
             inside: VecDeque::new(),
-            kinds: Vec::new(),
+            group: Group::new(),
+            matching: Served::default(),
             served: 0,
             opened: NONE,
             level: 0,
@@ -69,7 +66,8 @@ impl<const TIMES: bool> Unordered<TIMES> {
 
     fn empty(&mut self) {
         self.inside.clear();
-        self.kinds.clear();
+        self.group.clear();
+        self.matching = Served::default();
         self.served = 0;
     }
 
@@ -86,26 +84,22 @@ impl<const TIMES: bool> Unordered<TIMES> {
                 self.empty();
             }
         } else {
-            while let Some((since, kind)) = self.inside.front().copied() {
+            while let Some((since, kind, _)) = self.inside.front().copied() {
                 if !over(since, self.window) {
                     break;
                 }
                 self.inside.pop_front();
-                self.leave(kind);
+                if let Some(step) = self.group.leave(kind, &mut self.matching) {
+                    self.served &= !(1 << step);
+                    self.improve();
+                }
             }
         }
-        let kind = match self.kinds.iter().position(|kind| kind.matched == matched) {
-            Some(at) => at,
-            None => {
-                self.kinds.push(Kind { matched, count: 0, serves: 0 });
-                self.kinds.len() - 1
-            }
-        };
-        self.inside.push_back((time, kind));
-        self.kinds[kind].count += 1;
+        let kind = self.group.push(matched);
+        self.inside.push_back((time, kind, matched));
         // More events of a kind than there are steps serve nothing more.
-        if self.kinds[kind].count as usize <= self.rules.steps && self.served.count_ones() as usize != self.rules.steps
-        {
+        let steps = self.rules.steps;
+        if self.group.count(kind) <= steps && self.served.count_ones() as usize != steps {
             self.improve();
         }
         let level = self.served.count_ones() as usize;
@@ -133,82 +127,46 @@ impl<const TIMES: bool> Unordered<TIMES> {
         &self.best
     }
 
-    fn leave(&mut self, kind: usize) {
-        let Kind { count, serves, .. } = &mut self.kinds[kind];
-        *count -= 1;
-        if serves.count_ones() > *count {
-            let step = serves.trailing_zeros();
-            *serves &= !(1 << step);
-            self.served &= !(1 << step);
-            self.improve();
-        }
-    }
-
     /// Serves one more step if that is possible.
     fn improve(&mut self) {
-        let all = if self.rules.steps == 64 { u64::MAX } else { (1 << self.rules.steps) - 1 };
-        let mut open = all & !self.served;
-        while open != 0 {
-            let step = open.trailing_zeros() as usize;
-            open &= open - 1;
-            let mut tried = vec![false; self.kinds.len()];
-            if augment(&mut self.kinds, step, &mut tried) {
-                self.served |= 1 << step;
-                return;
-            }
+        let open = (0..self.rules.steps).filter(|step| self.served >> step & 1 == 0);
+        if let Some(step) = first_served(&self.group, open, &mut self.matching) {
+            self.served |= 1 << step;
         }
     }
 
     /// The times of the latest events that serve as many steps as the level says.
     fn remember(&mut self) {
-        let mut kinds: Vec<Kind> = self.kinds.iter().map(|kind| Kind { count: 0, serves: 0, ..*kind }).collect();
+        let (mut group, mut matching, mut served) = (Group::new(), Served::default(), 0u64);
         self.best.clear();
-        let mut served = 0u64;
-        for (time, kind) in self.inside.iter().rev() {
+        for (time, _, matched) in self.inside.iter().rev() {
             if self.best.len() == self.level {
                 break;
             }
-            kinds[*kind].count += 1;
-            let steps = (0..self.rules.steps).filter(|step| served >> step & 1 == 0);
-            let found = steps.into_iter().find(|step| augment(&mut kinds, *step, &mut vec![false; self.kinds.len()]));
-            match found {
+            let kind = group.push(*matched);
+            let open = (0..self.rules.steps).filter(|step| served >> step & 1 == 0);
+            match first_served(&group, open, &mut matching) {
                 Some(step) => {
                     served |= 1 << step;
                     self.best.push(*time);
                 }
-                None => kinds[*kind].count -= 1,
+                None => {
+                    group.leave(kind, &mut matching);
+                }
             }
         }
         self.best.reverse();
     }
 }
 
-fn augment(kinds: &mut [Kind], step: usize, tried: &mut [bool]) -> bool {
-    for at in 0..kinds.len() {
-        if tried[at] || kinds[at].matched >> step & 1 == 0 {
-            continue;
-        }
-        tried[at] = true;
-        if kinds[at].serves.count_ones() < kinds[at].count {
-            kinds[at].serves |= 1 << step;
-            return true;
-        }
-        let mut others = kinds[at].serves;
-        while others != 0 {
-            let other = others.trailing_zeros() as usize;
-            others &= others - 1;
-            if augment(kinds, other, tried) {
-                kinds[at].serves = kinds[at].serves & !(1 << other) | 1 << step;
-                return true;
-            }
-        }
-    }
-    false
+/// The first of these steps that can be served as well, now served.
+fn first_served(group: &Group, mut steps: impl Iterator<Item = usize>, matching: &mut Served) -> Option<usize> {
+    steps.find(|step| group.serve(*step, matching))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::tests::{Seen, events};
+    use super::super::rules::tests::{Seen, ends, events};
     use super::*;
     use proptest::prelude::*;
 
@@ -267,7 +225,7 @@ mod tests {
         fn equals_enumeration(events in events(7), steps in 1usize..5, window in prop::option::of(0i64..8), first: bool) {
             let events: Vec<Seen> = events.into_iter().map(|(time, matched)| (time, matched & ((1 << steps) - 1))).filter(|e| e.1 != 0).collect();
             let rules = Rules { entry: if first { Entry::First } else { Entry::Any }, ..Rules::new(steps, window) };
-            let (level, ends) = oracle(&events, steps, window, rules.entry);
+            let (level, expected) = oracle(&events, steps, window, rules.entry);
             let mut with_times = Unordered::<true>::new(rules.clone());
             let mut without = Unordered::<false>::new(rules);
             for (time, matched) in &events {
@@ -277,10 +235,8 @@ mod tests {
             }
             prop_assert_eq!(with_times.finish(), level);
             prop_assert_eq!(without.finish(), level);
-            let times = with_times.times();
-            prop_assert_eq!(times.len(), level);
-            prop_assert_eq!(times.first().copied().zip(times.last().copied()), ends);
-            prop_assert!(times.is_sorted());
+            prop_assert_eq!(with_times.times().len(), level);
+            prop_assert_eq!(ends(with_times.times()), expected);
         }
     }
 }
