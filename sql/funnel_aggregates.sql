@@ -3,6 +3,7 @@
 CREATE AGGREGATE funnel_agg(events hstore[], steps text[], conversion_window interval) (
     SFUNC = funnel_agg_add,
     STYPE = funnel_summary,
+    FINALFUNC = funnel_summary_finish,
     COMBINEFUNC = funnel_summary_combine,
     PARALLEL = SAFE
 );
@@ -10,6 +11,7 @@ CREATE AGGREGATE funnel_agg(events hstore[], steps text[], conversion_window int
 CREATE AGGREGATE funnel_agg(events hstore[], definition jsonb) (
     SFUNC = funnel_agg_add,
     STYPE = funnel_summary,
+    FINALFUNC = funnel_summary_finish,
     COMBINEFUNC = funnel_summary_combine,
     PARALLEL = SAFE
 );
@@ -17,6 +19,7 @@ CREATE AGGREGATE funnel_agg(events hstore[], definition jsonb) (
 CREATE AGGREGATE funnel_agg(events jsonb[], steps text[], conversion_window interval) (
     SFUNC = funnel_agg_add,
     STYPE = funnel_summary,
+    FINALFUNC = funnel_summary_finish,
     COMBINEFUNC = funnel_summary_combine,
     PARALLEL = SAFE
 );
@@ -24,6 +27,7 @@ CREATE AGGREGATE funnel_agg(events jsonb[], steps text[], conversion_window inte
 CREATE AGGREGATE funnel_agg(events jsonb[], definition jsonb) (
     SFUNC = funnel_agg_add,
     STYPE = funnel_summary,
+    FINALFUNC = funnel_summary_finish,
     COMBINEFUNC = funnel_summary_combine,
     PARALLEL = SAFE
 );
@@ -31,6 +35,7 @@ CREATE AGGREGATE funnel_agg(events jsonb[], definition jsonb) (
 CREATE AGGREGATE funnel_agg(events jsonb, steps text[], conversion_window interval) (
     SFUNC = funnel_agg_add,
     STYPE = funnel_summary,
+    FINALFUNC = funnel_summary_finish,
     COMBINEFUNC = funnel_summary_combine,
     PARALLEL = SAFE
 );
@@ -38,6 +43,7 @@ CREATE AGGREGATE funnel_agg(events jsonb, steps text[], conversion_window interv
 CREATE AGGREGATE funnel_agg(events jsonb, definition jsonb) (
     SFUNC = funnel_agg_add,
     STYPE = funnel_summary,
+    FINALFUNC = funnel_summary_finish,
     COMBINEFUNC = funnel_summary_combine,
     PARALLEL = SAFE
 );
@@ -45,6 +51,7 @@ CREATE AGGREGATE funnel_agg(events jsonb, definition jsonb) (
 CREATE AGGREGATE rollup(summary funnel_summary) (
     SFUNC = funnel_summary_combine,
     STYPE = funnel_summary,
+    FINALFUNC = funnel_summary_finish,
     COMBINEFUNC = funnel_summary_combine,
     PARALLEL = SAFE
 );

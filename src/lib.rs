@@ -4,6 +4,7 @@ mod pg;
 mod raw;
 
 pgrx::pg_module_magic!(name, version);
+pgrx::extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 
 #[cfg(any(test, feature = "pg_test"))]

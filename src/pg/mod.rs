@@ -4,4 +4,5 @@ mod events;
 mod funnel;
 mod partition;
 mod raise;
+mod rows;
 mod transaction;

@@ -2,8 +2,9 @@
 //! and written back from a selection in large pieces.
 
 use eventkit_core::arrange::SECOND;
+use eventkit_core::dedupe::no_memory;
 use eventkit_core::error::{Condition, Error, Result};
-use eventkit_core::event::{Element, Event, Events};
+use eventkit_core::event::{Element, Event, Events, POLL_EVERY};
 use eventkit_core::selection::{Marks, Selection};
 use pgrx::pg_sys;
 
@@ -11,6 +12,7 @@ use super::array::{Layout, NULL_HANDLE, View, head_size};
 use super::hstore::Hstore;
 use super::jsonb::{Child, Children, Container, HAS_OFFSET, LENGTH, Object, STRIDE};
 use super::out::Out;
+use super::server::poll;
 use super::varlena::{Detoasted, Payload, aligned, corrupted, element};
 
 /// A form of event array.
@@ -95,6 +97,9 @@ impl<L: Layout + 'static> Form for ArrayOf<L> {
         // What is kept so far ends at `to`; the run of neighbours that is to follow is `from..at`.
         let (mut to, mut from, mut at) = (0, 0, 0);
         for position in 0..len {
+            if position % POLL_EVERY == 0 {
+                poll();
+            }
             let (_, end) = element(L::NAME, data, at)?;
             let end = aligned(end).min(data.len());
             if !marks.get(position) {
@@ -248,6 +253,9 @@ impl<'v, 'a> ArrayWriter<'v, 'a> {
             return Ok(());
         }
         let offset = handle as usize;
+        if self.len.is_multiple_of(POLL_EVERY) {
+            poll();
+        }
         let Some(view) = self.views.get(source) else { return Ok(()) };
         let end = view.end_of(offset)?;
         if (self.run.0, self.run.2) == (source, offset) {
@@ -369,7 +377,12 @@ impl Form for JsonbDocument {
                 // One walk over each source's entries, so that any order costs O(1) an element.
                 let mut children = Vec::with_capacity(views.len());
                 for view in views {
-                    children.push(view.children().collect::<Result<Vec<_>>>()?);
+                    let mut list = Vec::new();
+                    list.try_reserve_exact(view.len()).map_err(|_| no_memory())?;
+                    for child in view.children() {
+                        list.push(child?);
+                    }
+                    children.push(list);
                 }
                 for handle in handles {
                     let source = usize::from(handle & SECOND != 0);
@@ -408,6 +421,9 @@ impl<'v, 'a> DocumentWriter<'v, 'a> {
     }
 
     fn child(&mut self, source: usize, child: &Child<'_>) -> Result<()> {
+        if self.written.is_multiple_of(POLL_EVERY) {
+            poll();
+        }
         let start = self.end;
         if (self.run.0, self.run.2) == (source, child.start) && self.run.1 != child.start {
             self.run.2 = child.end;
@@ -421,8 +437,12 @@ impl<'v, 'a> DocumentWriter<'v, 'a> {
             self.run = (source, from, child.end);
             self.end = at + (child.end - from);
         }
+        // The server reads no more than this many bytes of children, wherever the end is written down.
+        if self.end > LENGTH as usize {
+            return Err(too_large());
+        }
         let length = if self.written.is_multiple_of(STRIDE) { self.end } else { self.end - start };
-        let length = u32::try_from(length).ok().filter(|length| *length <= LENGTH).ok_or_else(too_large)?;
+        let length = u32::try_from(length).map_err(|_| too_large())?;
         let offset = if self.written.is_multiple_of(STRIDE) { HAS_OFFSET } else { 0 };
         self.out.patch(8 + self.written * 4, child.entry & !(LENGTH | HAS_OFFSET) | length | offset);
         self.written += 1;

@@ -6,7 +6,7 @@
 //! capacity.
 
 use eventkit_core::arrange;
-use eventkit_core::dedupe::{Index, Options};
+use eventkit_core::dedupe::{Index, Options, no_memory};
 use eventkit_core::error::{Condition, Error, Result};
 use eventkit_core::event::{Event, Events, Key, Poll, for_each};
 use eventkit_core::selection::Selection;
@@ -63,7 +63,11 @@ fn set(bytes: &mut [u8], at: usize, number: usize) -> Result<()> {
 impl<'b> Gathered<'b> {
     /// Reads a state. Errors: `XX001`.
     pub fn read(bytes: &'b [u8]) -> Result<Self> {
-        let broken = || corrupted("aggregate state", "It is no state of event_array_agg.");
+        let broken = || {
+            Error::new(Condition::InvalidParameterValue, "not a state of event_array_agg")
+                .detail("The bytes were made by something else.")
+                .hint("Call event_array_agg, not its support functions.")
+        };
         let at = |index: usize| word(bytes, index * 4).map(|number| number as usize).ok_or_else(broken);
         let elements = elements_at(at(2)?.checked_add(at(3)?).ok_or_else(broken)?);
         if at(0)? < elements || at(0)? > bytes.len() {
@@ -88,6 +92,23 @@ impl<'b> Gathered<'b> {
     /// The key that holds an event's time.
     pub fn time_key(&self) -> &'b str {
         self.key(HEAD + self.number(2), self.number(3))
+    }
+
+    /// Refuses other keys than the state was begun with. Errors: `22023`.
+    pub fn check_keys(&self, id_key: &str, time_key: &str) -> Result<()> {
+        if self.id_key() == id_key && self.time_key() == time_key {
+            return Ok(());
+        }
+        Err(Error::new(
+            Condition::InvalidParameterValue,
+            "id_key and time_key must be the same for all events of a group",
+        )
+        .detail(format!(
+            "They were \"{}\" and \"{}\", and now are \"{id_key}\" and \"{time_key}\".",
+            self.id_key(),
+            self.time_key()
+        ))
+        .hint("Give constants, or GROUP BY the keys as well."))
     }
 
     /// The events as an array of a type.
@@ -131,9 +152,22 @@ impl<'b> Gathered<'b> {
             };
             index.push(element.handle, id)
         })?;
-        let mut bytes = self.bytes.get(..self.elements).unwrap_or_default().to_vec();
+        let selection = index.finish();
+        let mut live = self.elements + view.data.len();
+        if let Selection::Ordered(handles) = &selection {
+            live = self.elements;
+            for handle in handles {
+                live += aligned(view.end_of(*handle as usize)? - *handle as usize);
+            }
+        }
+        let most = LARGEST - 4;
+        let least = live.checked_add(needed).filter(|least| *least <= most).ok_or_else(too_large)?;
+        let capacity = (least * 2).max(self.bytes.len()).min(most);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(capacity).map_err(|_| no_memory())?;
+        bytes.extend_from_slice(self.bytes.get(..self.elements).unwrap_or_default());
         let mut count = view.len;
-        match index.finish() {
+        match selection {
             Selection::All | Selection::Marked(_) => bytes.extend_from_slice(view.data),
             Selection::Ordered(handles) => {
                 count = handles.len();
@@ -147,11 +181,7 @@ impl<'b> Gathered<'b> {
         let used = bytes.len();
         set(&mut bytes, 0, used)?;
         set(&mut bytes, 4, count)?;
-        let most = LARGEST - 4;
-        if used.checked_add(needed).is_none_or(|least| least > most) {
-            return Err(too_large());
-        }
-        bytes.resize(((used + needed) * 2).max(self.bytes.len()).min(most), 0);
+        bytes.resize(capacity, 0);
         Ok(bytes)
     }
 }

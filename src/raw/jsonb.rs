@@ -31,8 +31,11 @@ const TRUE: u32 = 0x3000_0000;
 const NULL: u32 = 0x4000_0000;
 const CONTAINER: u32 = 0x5000_0000;
 
+/// Objects of more keys are searched by halving.
+const FEW_KEYS: usize = 32;
+
 /// Containers nested deeper than this are refused: the readers below recurse.
-const DEEPEST: usize = 4096;
+const DEEPEST: usize = 1000;
 
 /// A JSON object or array.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +130,9 @@ impl<'a> Container<'a> {
     /// The value of a child that lies at these offsets.
     #[inline(always)]
     fn value_at(&self, entry: u32, start: usize, end: usize) -> Result<Value<'a>> {
+        if start > end || end > self.data.len() {
+            return Err(outside());
+        }
         Ok(match entry & TYPE {
             STRING => Value::Text(self.slice(start, end)?),
             NUMERIC => Value::Number(numeric::read(self.slice(aligned(start), end)?)?),
@@ -238,6 +244,24 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Finds a key by halving. O(log keys), each step O(32).
+    #[cold]
+    fn search(&self, name: &[u8]) -> Result<Option<usize>> {
+        let container = &self.0;
+        let (mut low, mut high) = (0, container.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let start = container.start(middle)?;
+            let found = container.slice(start, Container::end(container.entry(middle)?, start))?;
+            match (found.len(), found).cmp(&(name.len(), name)) {
+                std::cmp::Ordering::Equal => return Ok(Some(middle)),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
+    }
+
     /// The pairs of the object.
     pub fn pairs(self) -> impl Iterator<Item = Result<(&'a [u8], Value<'a>)>> {
         self.0.pairs()
@@ -260,8 +284,8 @@ impl<'a> Event<'a> for Object<'a> {
         // Keys are in order of length: a running offset over the entries meets every key that can be equal, and for the
         // few keys of an event that is cheaper than halving.
         let mut offset = 0;
-        let mut found = None;
-        for pair in 0..pairs {
+        let mut found = if pairs > FEW_KEYS { self.search(key.name)? } else { None };
+        for pair in 0..if pairs > FEW_KEYS { 0 } else { pairs } {
             let entry = container.entry(pair)?;
             let end = Container::end(entry, offset);
             let len = end.wrapping_sub(offset);
@@ -275,7 +299,6 @@ impl<'a> Event<'a> for Object<'a> {
             offset = end;
         }
         let Some(pair) = found else { return Ok(Value::Absent) };
-        key.hint = pair;
         let child = pairs + pair;
         let start = container.start(child)?;
         let entry = container.entry(child)?;
@@ -390,6 +413,7 @@ fn contains_at(value: &Value<'_>, wanted: &Value<'_>, depth: usize) -> Result<bo
             }
             if b.is_object() {
                 for pair in b.pairs() {
+                    super::server::poll();
                     let (name, wanted) = pair?;
                     let found = Object(a).get(&mut Key { name, hint: 0 })?;
                     if !contains_at(&found, &wanted, depth + 1)? {

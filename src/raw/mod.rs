@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod array;
+pub mod bools;
 pub mod cache;
 pub mod form;
 pub mod gather;
@@ -12,6 +13,7 @@ pub mod hstore;
 pub mod jsonb;
 pub mod numeric;
 pub mod out;
+pub mod place;
 pub mod server;
 pub mod state;
 pub mod types;

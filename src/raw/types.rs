@@ -135,6 +135,14 @@ varlena!(
     TextArray, "text[]"
 );
 varlena!(
+    /// One `text`.
+    Text, "text"
+);
+varlena!(
+    /// A `bool[]`.
+    BoolArray, "bool[]"
+);
+varlena!(
     /// A `bytea` that is an aggregate's state.
     Bytes, "bytea"
 );

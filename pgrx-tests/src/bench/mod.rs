@@ -3,6 +3,7 @@
 pub mod event_arrays;
 pub mod measure;
 pub mod report;
+pub mod rows;
 pub mod suite;
 
 pub use suite::{Contender, Goal, Suite};
@@ -10,5 +11,5 @@ pub use suite::{Contender, Goal, Suite};
 /// Every suite, in the order of the results file.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    event_arrays::suites()
+    [event_arrays::suites(), rows::suites()].concat()
 }

@@ -86,7 +86,8 @@ pub fn append<'a, S: Events<'a>>(
 
 /// Handles with their times, and whether they came in order.
 struct Timed {
-    events: Vec<(Micros, u32)>,
+    /// Time, place among the others, handle.
+    events: Vec<(Micros, u32, u32)>,
     in_order: bool,
     last: Micros,
 }
@@ -105,22 +106,24 @@ impl Timed {
     fn push_known(&mut self, time: Micros, handle: u32) {
         self.in_order &= time >= self.last;
         self.last = time;
-        self.events.push((time, handle));
+        let place = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
+        self.events.push((time, place, handle));
     }
 
     /// The handles by time, stable. Polls from the comparison: unwinding out of a sort is safe.
     fn sorted(mut self, poll: Poll<'_>) -> Vec<u32> {
         if !self.in_order {
             let mut compared: u32 = 0;
-            self.events.sort_by(|a, b| {
+            // The place makes it stable; unlike a stable sort this one needs no memory that could be refused.
+            self.events.sort_unstable_by(|a, b| {
                 compared = compared.wrapping_add(1);
                 if compared.is_multiple_of(1 << 16) {
                     poll();
                 }
-                a.0.cmp(&b.0)
+                (a.0, a.1).cmp(&(b.0, b.1))
             });
         }
-        self.events.into_iter().map(|(_, handle)| handle).collect()
+        self.events.into_iter().map(|(_, _, handle)| handle).collect()
     }
 }
 

@@ -4,12 +4,13 @@ use crate::error::{Error, Result};
 use crate::time::{self, Micros};
 use crate::value::Value;
 
-/// A property's name, with the place where the last event had it: events of one array are mostly alike.
+/// A property's name, with the place where the last event had it: events of one array are mostly alike. A reader that
+/// finds keys as fast without it leaves it alone.
 #[derive(Clone, Debug)]
 pub struct Key<'k> {
     /// The name's bytes.
     pub name: &'k [u8],
-    /// Where a reader found the name last; a reader looks there first and writes it back.
+    /// Where a reader found the name last and looks first.
     pub hint: usize,
 }
 

@@ -88,10 +88,12 @@ fn add<I: Input>(
 ) -> Result<Option<Bytes>> {
     let Some(input) = input else { return Ok(state) };
     let opened = input.open();
+    let (id_key, time_key) = (required("id_key", id_key)?, required("time_key", time_key)?);
     let mut state = match state {
         Some(state) => State::of_argument(fcinfo, state),
-        None => State::new(&gather::empty(required("id_key", id_key)?, required("time_key", time_key)?)?)?,
+        None => State::new(&gather::empty(id_key, time_key)?)?,
     };
+    Gathered::read(state.bytes())?.check_keys(id_key, time_key)?;
     let state = match I::add(&opened, state.bytes())? {
         Some(grown) => State::new(&grown)?,
         None => state,

@@ -1,7 +1,7 @@
 //! `funnel_agg`: the summary of a funnel over many users.
 
 use eventkit_core::error::Result;
-use eventkit_core::funnel::summary::{add_user, empty};
+use eventkit_core::funnel::summary::{add_user, check_funnel, empty};
 use pgrx::datum::Interval;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -22,11 +22,14 @@ fn add<A: EventArray>(
     let compiled = compiled?;
     let mut state = match state {
         Some(state) => State::of_argument(fcinfo, state),
-        None => State::new(&empty(compiled.funnel.fingerprint(), compiled.funnel.labels()))?,
+        None => State::new(&empty(compiled.fingerprint, compiled.funnel.steps()))?,
     };
+    check_funnel(state.bytes(), compiled.fingerprint)?;
     if let Some(events) = events {
         level_of(compiled, events)?;
-        add_user(state.bytes(), compiled.scanner.times())?;
+        if let Some(larger) = add_user(state.bytes(), compiled.scanner.times())? {
+            state = State::new(&larger)?;
+        }
     }
     Ok(state.into_value())
 }
@@ -70,6 +73,7 @@ pgrx::extension_sql_file!(
     name = "funnel_aggregates",
     requires = [
         funnel_summary_combine,
+        funnel_summary_finish,
         funnel_agg_add_hstore_array,
         funnel_agg_add_hstore_array_definition,
         funnel_agg_add_jsonb_array,

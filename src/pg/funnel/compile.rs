@@ -16,13 +16,15 @@ use crate::raw::types::{JsonbValue, TextArray, Varlena};
 pub struct Compiled<const TIMES: bool> {
     /// The definition.
     pub funnel: Funnel,
+    /// Its fingerprint.
+    pub fingerprint: u64,
     /// Its automaton with the working memory.
     pub scanner: Scanner<TIMES>,
 }
 
 impl<const TIMES: bool> Compiled<TIMES> {
     fn new(funnel: Funnel) -> Self {
-        Self { scanner: Scanner::new(&funnel), funnel }
+        Self { scanner: Scanner::new(&funnel), fingerprint: funnel.fingerprint(), funnel }
     }
 }
 

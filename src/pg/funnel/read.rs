@@ -10,8 +10,8 @@ use super::summary::decode;
 use crate::pg::raise::OrRaise;
 use crate::raw::types::FunnelSummary;
 
-/// A mean duration as SQL shows it.
-#[expect(clippy::cast_possible_truncation, reason = "a mean of durations is below 64 bits")]
+/// A duration as SQL shows it.
+#[expect(clippy::cast_possible_truncation, reason = "a duration is below 64 bits")]
 fn interval(micros: f64) -> Option<Interval> {
     let micros = micros.round() as i64;
     let day = 86_400_000_000;
@@ -31,7 +31,11 @@ fn funnel_table(
         name!(share_of_first, Option<f64>),
         name!(share_of_previous, Option<f64>),
         name!(drop_off, Option<i64>),
+        name!(median_from_previous, Option<Interval>),
+        name!(p90_from_previous, Option<Interval>),
         name!(mean_from_previous, Option<Interval>),
+        name!(median_from_start, Option<Interval>),
+        name!(p90_from_start, Option<Interval>),
         name!(mean_from_start, Option<Interval>),
     ),
 > {
@@ -44,8 +48,12 @@ fn funnel_table(
             row.share_of_first,
             row.share_of_previous,
             row.drop_off,
-            row.mean_from_previous.and_then(interval),
-            row.mean_from_start.and_then(interval),
+            row.from_previous.and_then(|took| interval(took.median)),
+            row.from_previous.and_then(|took| interval(took.p90)),
+            row.from_previous.and_then(|took| interval(took.mean)),
+            row.from_start.and_then(|took| interval(took.median)),
+            row.from_start.and_then(|took| interval(took.p90)),
+            row.from_start.and_then(|took| interval(took.mean)),
         )
     }))
 }

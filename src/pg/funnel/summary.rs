@@ -3,13 +3,13 @@
 use std::ffi::{CStr, CString};
 
 use eventkit_core::error::{Condition, Error, Result};
-use eventkit_core::funnel::summary::{Summary, add_summary};
-use pgrx::pg_sys;
+use eventkit_core::funnel::summary::{Summary, together};
 use pgrx::prelude::*;
 
 use crate::pg::raise::OrRaise;
 use crate::raw::state::State;
 use crate::raw::types::{FunnelSummary, Varlena};
+use crate::raw::varlena::Detoasted;
 
 pgrx::extension_sql!("CREATE TYPE funnel_summary;", name = "funnel_summary_shell");
 
@@ -38,20 +38,21 @@ fn funnel_summary_out(summary: FunnelSummary) -> CString {
     CString::new(text).unwrap_or_default()
 }
 
-#[pg_extern(immutable, parallel_safe, cost = 10, requires = ["funnel_summary_type"])]
-fn funnel_summary_combine(
-    state: Option<FunnelSummary>,
-    other: Option<FunnelSummary>,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Option<FunnelSummary> {
+#[pg_extern(immutable, parallel_safe, cost = 100, requires = ["funnel_summary_type"])]
+fn funnel_summary_combine(state: Option<FunnelSummary>, other: Option<FunnelSummary>) -> Option<FunnelSummary> {
     let (state, other) = match (state, other) {
         (Some(state), Some(other)) => (state, other),
         (state, other) => return state.or(other),
     };
-    let mut state = State::of_argument(fcinfo, state);
-    let opened = other.open();
-    add_summary(state.bytes(), opened.bytes().get(4..).unwrap_or_default()).or_raise();
-    Some(state.into_value())
+    let bytes = |opened: &Detoasted| opened.bytes().get(4..).unwrap_or_default().to_vec();
+    let both = together(&bytes(&state.open()), &bytes(&other.open())).and_then(|bytes| State::new(&bytes));
+    Some(both.or_raise().into_value())
+}
+
+/// The room that the aggregate kept for more users goes.
+#[pg_extern(immutable, strict, parallel_safe, cost = 100, requires = ["funnel_summary_type"])]
+fn funnel_summary_finish(state: FunnelSummary) -> FunnelSummary {
+    decode(state).and_then(|summary| State::new(&summary.encode())).or_raise().into_value()
 }
 
 pgrx::extension_sql!(

@@ -7,7 +7,7 @@ use crate::time::Micros;
 /// Eighths of a character cell, from one to seven.
 const PARTS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
-/// The chart: for each step its label, a bar, the users, shares, and the mean time from the step before.
+/// The chart: for each step its label, a bar, the users, shares, and the median time from the step before.
 /// `width` is the length of the longest bar in characters. O(steps · width).
 #[must_use]
 pub fn text(summary: &Summary, width: usize) -> String {
@@ -29,11 +29,15 @@ pub fn text(summary: &Summary, width: usize) -> String {
 fn figures(row: &Row) -> String {
     let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
     let mut figures = format!("  {:>7}", percent(row.share_of_first));
-    if let (Some(drop_off), Some(share)) = (row.drop_off, row.share_of_previous) {
-        figures.push_str(&format!("  {:>7} of previous, {drop_off} lost", percent(Some(share))));
+    if let Some(share) = row.share_of_previous {
+        figures.push_str(&format!("  {:>7} of previous", percent(Some(share))));
+        match row.drop_off {
+            Some(drop_off) => figures.push_str(&format!(", {drop_off} lost")),
+            None => figures.push_str(", optional"),
+        }
     }
-    if let Some(mean) = row.mean_from_previous {
-        figures.push_str(&format!(", mean {}", duration(mean)));
+    if let Some(took) = row.from_previous {
+        figures.push_str(&format!(", median {}", duration(took.median)));
     }
     figures
 }
@@ -72,20 +76,23 @@ mod tests {
 
     #[test]
     fn a_chart_of_three_steps() {
-        let mut bytes = empty(7, ["visit", "sign up", "pay"].into_iter());
+        let mut bytes = empty(7, [("visit", false), ("sign up", false), ("pay", false)].into_iter());
         for times in [&[0, 90_000_000, 7_290_000_000][..], &[0, 30_000_000], &[0], &[0]] {
             add_user(&mut bytes, times).unwrap();
         }
         assert_eq!(
             text(&Summary::decode(&bytes).unwrap(), 10),
             "1. visit    ██████████  4  100.0 %\n\
-             2. sign up  █████       2   50.0 %   50.0 % of previous, 2 lost, mean 1 min 0 s\n\
-             3. pay      ██▌         1   25.0 %   50.0 % of previous, 1 lost, mean 2 h 0 min"
+             2. sign up  █████       2   50.0 %   50.0 % of previous, 2 lost, median 1 min 0 s\n\
+             3. pay      ██▌         1   25.0 %   50.0 % of previous, 1 lost, median 2 h 0 min"
         );
     }
 
     #[test]
     fn an_empty_funnel_has_no_bars() {
-        assert_eq!(text(&Summary::decode(&empty(7, ["a"].into_iter())).unwrap(), 10), "1. a              0        -");
+        assert_eq!(
+            text(&Summary::decode(&empty(7, [("a", false)].into_iter())).unwrap(), 10),
+            "1. a              0        -"
+        );
     }
 }

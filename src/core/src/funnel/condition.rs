@@ -66,6 +66,29 @@ impl Comparison {
 }
 
 impl Test {
+    /// The test as tags and texts that never change between versions.
+    pub fn parts(&self, mut part: impl FnMut(&str, &str)) {
+        match self {
+            Self::In(texts) => texts.iter().for_each(|text| part("in", text)),
+            Self::NotIn(texts) => texts.iter().for_each(|text| part("not_in", text)),
+            Self::Contains(text) => part("contains", text),
+            Self::StartsWith(text) => part("starts_with", text),
+            Self::Exists(there) => part("exists", if *there { "true" } else { "false" }),
+            Self::Compare(comparison, bound) => {
+                let tag = match comparison {
+                    Comparison::Less => "lt",
+                    Comparison::LessOrEqual => "lte",
+                    Comparison::Greater => "gt",
+                    Comparison::GreaterOrEqual => "gte",
+                };
+                match bound {
+                    Bound::Number(number) => part(tag, &format!("{:016x}", number.to_bits())),
+                    Bound::Time(time) => part(tag, &format!("time {time}")),
+                }
+            }
+        }
+    }
+
     fn holds(&self, value: &Value<'_>, scratch: &mut Vec<u8>) -> Result<bool> {
         if let Self::Compare(comparison, Bound::Time(bound)) = self {
             return Ok(matches!(time::of_value(value), Ok(Some(time)) if comparison.holds(&time, bound)));

@@ -30,7 +30,7 @@ pub fn of_text(argument: &str, text: &str) -> Result<Micros> {
     if span.get_years() != 0 || span.get_months() != 0 {
         return Err(with_months(argument, &format!("months or years: {}", quoted(text.trim().as_bytes()))));
     }
-    let nanos = i64::from(span.get_weeks())
+    let total = i64::from(span.get_weeks())
         .checked_mul(7)
         .and_then(|days| days.checked_add(i64::from(span.get_days())))
         .and_then(|days| days.checked_mul(DAY))
@@ -40,7 +40,7 @@ pub fn of_text(argument: &str, text: &str) -> Result<Micros> {
         .and_then(|total| total.checked_add(span.get_milliseconds().checked_mul(1_000)?))
         .and_then(|total| total.checked_add(span.get_microseconds()))
         .and_then(|total| total.checked_add(span.get_nanoseconds() / 1_000));
-    not_negative(argument, nanos)
+    not_negative(argument, total)
 }
 
 fn not_negative(argument: &str, total: Option<Micros>) -> Result<Micros> {

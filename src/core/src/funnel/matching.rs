@@ -1,11 +1,19 @@
 //! Which distinct events of a group can take which steps: a small bipartite matching.
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
 /// Events of one group: what they match, one bit a step, and how many match just that.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     kinds: Vec<(u64, u32)>,
+    /// Where each kind is, once there are many: the masks of a group are not bounded by the number of steps.
+    places: HashMap<u64, usize, FixedState>,
     size: usize,
 }
+
+/// Up to so many kinds are looked through.
+const FEW_KINDS: usize = 16;
 
 /// The steps that each kind of event of a group serves, one bit a step.
 #[derive(Clone, Debug, Default)]
@@ -14,27 +22,39 @@ pub struct Served(Vec<u64>);
 impl Group {
     /// No events.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { kinds: Vec::new(), size: 0 }
+    pub fn new() -> Self {
+        Self { kinds: Vec::new(), places: HashMap::with_hasher(FixedState::with_seed(0)), size: 0 }
     }
 
     /// Forgets the events.
     #[inline]
     pub fn clear(&mut self) {
         self.kinds.clear();
+        self.places.clear();
         self.size = 0;
     }
 
-    /// Adds an event and gives its kind. O(kinds).
+    /// Adds an event and gives its kind. O(1).
     #[inline]
     pub fn push(&mut self, matched: u64) -> usize {
         self.size += 1;
-        if let Some(at) = self.kinds.iter().position(|(kind, _)| *kind == matched) {
+        let known = if self.places.is_empty() {
+            self.kinds.iter().position(|(kind, _)| *kind == matched)
+        } else {
+            self.places.get(&matched).copied()
+        };
+        if let Some(at) = known {
             self.kinds[at].1 = self.kinds[at].1.saturating_add(1);
             return at;
         }
         self.kinds.push((matched, 1));
-        self.kinds.len() - 1
+        let at = self.kinds.len() - 1;
+        if at == FEW_KINDS {
+            self.places.extend(self.kinds.iter().enumerate().map(|(at, (kind, _))| (*kind, at)));
+        } else if at > FEW_KINDS {
+            self.places.insert(matched, at);
+        }
+        at
     }
 
     /// Takes an event of a kind away; gives the step that nothing serves any more, if there is one. O(1).

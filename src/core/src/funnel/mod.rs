@@ -3,9 +3,11 @@
 pub mod chart;
 pub mod condition;
 pub mod definition;
+pub mod digest;
 pub mod duration;
 pub mod matching;
 pub mod ordered;
+pub mod rows;
 pub mod rules;
 pub mod scan;
 pub mod strict;

@@ -18,8 +18,7 @@
 //!
 //! **Equal times.** Events of one time may be taken in any order, so the whole group extends each old level i by every
 //! run of steps after it that distinct events of the group can take (see [`super::matching`]): a run that can be taken
-//! can be taken without its optional steps as well, so those are tried one at a time and never kept. At most k events of
-//! one kind can be used, so a group has bounded size. When matches have to increase, a group can give each attempt one
+//! can be taken without its optional steps as well, so those are tried one at a time and never kept. When matches have to increase, a group can give each attempt one
 //! event only: it acts as one event that matches what any of them matches.
 //!
 //! **First entry only.** While the window of an entry runs no other event opens one; when it has passed, whatever began
@@ -140,14 +139,13 @@ impl<const TIMES: bool> Ordered<TIMES> {
     /// Whether an attempt of this entry may still go on at the current time.
     #[inline]
     fn in_window(&self, entry: Micros) -> bool {
-        entry != NONE && self.group_time.checked_sub(entry).is_some_and(|since| since <= self.window)
+        entry != NONE && self.group_time.saturating_sub(entry) <= self.window
     }
 
     /// Whether a step may follow a match of that time now.
     #[inline]
     fn in_time(&self, step: usize, last: Micros) -> bool {
-        self.rules.within[step]
-            .is_none_or(|within| self.group_time.checked_sub(last).is_some_and(|since| since <= within))
+        self.rules.within[step].is_none_or(|within| self.group_time.saturating_sub(last) <= within)
     }
 
     /// Whether an event of now may open an attempt.

@@ -10,7 +10,7 @@ use super::strict::Strict;
 use super::unordered::Unordered;
 use crate::dedupe::{Options, dedupe, no_memory};
 use crate::error::{Condition, Error, Result};
-use crate::event::{Event, Events, Key, Poll, for_each_while};
+use crate::event::{Event, Events, Key, POLL_EVERY, Poll, for_each_while};
 use crate::options::{IdType, Keep, OnMissing, Place};
 use crate::selection::Selection;
 use crate::time::Micros;
@@ -131,7 +131,8 @@ pub struct Scanner<const TIMES: bool> {
     name_key: String,
     time_key: String,
     scratch: Vec<u8>,
-    unordered: Vec<(Micros, u64)>,
+    /// Events out of order: time, place among the others, steps.
+    unordered: Vec<(Micros, u32, u64)>,
 }
 
 impl<const TIMES: bool> Scanner<TIMES> {
@@ -190,19 +191,22 @@ impl<const TIMES: bool> Scanner<TIMES> {
         events.clear();
         self.each_match(&mut source(), &kept, argument, poll, |_, time, matched| {
             events.try_reserve(1).map_err(|_| no_memory())?;
-            events.push((time, matched));
+            events.push((time, u32::try_from(events.len()).unwrap_or(u32::MAX), matched));
             Ok(true)
         })?;
         let mut compared: u32 = 0;
-        events.sort_by(|a, b| {
+        events.sort_unstable_by(|a, b| {
             compared = compared.wrapping_add(1);
             if compared.is_multiple_of(1 << 16) {
                 poll();
             }
-            a.0.cmp(&b.0)
+            (a.0, a.1).cmp(&(b.0, b.1))
         });
         self.automaton.reset();
-        for (time, matched) in &events {
+        for (at, (time, _, matched)) in events.iter().enumerate() {
+            if at % POLL_EVERY == 0 {
+                poll();
+            }
             if self.automaton.push(*time, *matched) {
                 break;
             }

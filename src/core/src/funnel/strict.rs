@@ -128,14 +128,13 @@ impl<const TIMES: bool> Strict<TIMES> {
     }
 
     fn in_window(&self, entry: Micros) -> bool {
-        entry != NONE && self.group_time.checked_sub(entry).is_some_and(|since| since <= self.window)
+        entry != NONE && self.group_time.saturating_sub(entry) <= self.window
     }
 
     fn may_follow(&self, base: usize, entry: Micros) -> bool {
         self.in_window(entry)
             && (!self.rules.increasing || self.group_time > self.last_time)
-            && self.rules.within[base]
-                .is_none_or(|within| self.group_time.checked_sub(self.last_time).is_some_and(|since| since <= within))
+            && self.rules.within[base].is_none_or(|within| self.group_time.saturating_sub(self.last_time) <= within)
     }
 
     /// How many steps from `base` on distinct events of the group can take.

@@ -35,6 +35,8 @@ pub struct Unordered<const TIMES: bool> {
     level: usize,
     /// When the level was first reached.
     reached: Micros,
+    /// The times of that level are still to be found.
+    unsettled: bool,
     best: Vec<Micros>,
 }
 
@@ -51,6 +53,7 @@ impl<const TIMES: bool> Unordered<TIMES> {
             opened: NONE,
             level: 0,
             reached: NONE,
+            unsettled: false,
             best: Vec::new(),
             rules,
         }
@@ -61,6 +64,8 @@ impl<const TIMES: bool> Unordered<TIMES> {
         self.empty();
         self.opened = NONE;
         self.level = 0;
+        self.reached = NONE;
+        self.unsettled = false;
         self.best.clear();
     }
 
@@ -74,10 +79,13 @@ impl<const TIMES: bool> Unordered<TIMES> {
     /// The next event, in order of time: when it was and which steps it matches, one bit each, at least one.
     /// Gives `true` when nothing that follows can change the result.
     pub fn push(&mut self, time: Micros, matched: u64) -> bool {
-        if self.level == self.rules.steps && time != self.reached {
-            return true;
+        if time != self.reached {
+            self.settle();
+            if self.level == self.rules.steps {
+                return true;
+            }
         }
-        let over = |since: Micros, window: Micros| time.checked_sub(since).is_none_or(|passed| passed > window);
+        let over = |since: Micros, window: Micros| time.saturating_sub(since) > window;
         if self.rules.entry == Entry::First {
             if self.opened == NONE || over(self.opened, self.window) {
                 self.opened = time;
@@ -103,22 +111,27 @@ impl<const TIMES: bool> Unordered<TIMES> {
             self.improve();
         }
         let level = self.served.count_ones() as usize;
-        // Another event of the very time may do what an earlier one did, and make the beginning later.
-        let again = TIMES && level == self.level && time == self.reached;
-        if level > self.level || again {
+        // Another event of the very time may do what an earlier one did, and make the beginning later: the times are
+        // settled when the time is over.
+        if level > self.level {
             self.level = level;
             self.reached = time;
-            if TIMES {
-                self.remember();
-            }
+            self.unsettled = TIMES;
         }
         false
     }
 
     /// The user's level, 0 when no step was matched.
-    #[must_use]
-    pub const fn finish(&self) -> usize {
+    pub fn finish(&mut self) -> usize {
+        self.settle();
         self.level
+    }
+
+    fn settle(&mut self) {
+        if self.unsettled {
+            self.unsettled = false;
+            self.remember();
+        }
     }
 
     /// When one, two, … different steps had been matched, in the window that counts. Empty without `TIMES`.

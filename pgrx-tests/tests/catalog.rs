@@ -1,0 +1,312 @@
+//! The catalog of the extension: comments, volatility, parallel labels, rights, settings, signatures.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{lines, open, value};
+use eventkit_tests::Session;
+
+/// Asserts that a query finds nothing to complain of.
+fn nothing(s: &Session, what: &str, sql: &str) {
+    let found = lines(s, sql);
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+const ROUTINES: &str = "pg_proc p WHERE p.pronamespace = 'eventkit'::regnamespace";
+
+#[test]
+fn all_that_the_extension_has_is_in_its_schema_and_the_schema_has_nothing_else() {
+    let (_db, s) = open("");
+    nothing(
+        &s,
+        "members of the extension outside of its schema",
+        "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend d, LATERAL pg_identify_object(d.classid, d.objid, 0) AS o \
+         WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_eventkit') \
+           AND o.schema IS DISTINCT FROM 'eventkit' AND o.type <> 'schema' AND o.identity !~ 'eventkit[.]'",
+    );
+    nothing(
+        &s,
+        "strangers in the schema",
+        "SELECT pg_describe_object(o.classid, o.oid, 0) FROM ( \
+             SELECT 'pg_class'::regclass AS classid, oid FROM pg_class WHERE relnamespace = 'eventkit'::regnamespace AND relkind IN ('r', 'v', 'm', 'S', 'p') \
+             UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = 'eventkit'::regnamespace \
+             UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace = 'eventkit'::regnamespace AND typelem = 0 AND typrelid = 0) AS o \
+         WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.oid AND d.deptype = 'e')",
+    );
+    let extension = "SELECT format('%s %s %s %s', extrelocatable, extversion, extnamespace::regnamespace, (SELECT string_agg(refobjid::text, '') IS NOT NULL FROM pg_depend WHERE classid = 'pg_extension'::regclass AND objid = e.oid AND refclassid = 'pg_extension'::regclass)) FROM pg_extension e WHERE extname = 'pg_eventkit'";
+    assert_eq!(value(&s, extension), "f 0.1.0 eventkit t");
+}
+
+#[test]
+fn every_object_says_what_it_is() {
+    let (_db, s) = open("");
+    nothing(
+        &s,
+        "routines without a comment",
+        &format!("SELECT p.oid::regprocedure FROM {ROUTINES} AND obj_description(p.oid, 'pg_proc') IS NULL"),
+    );
+    nothing(
+        &s,
+        "relations and columns without a comment",
+        "SELECT c.oid::regclass || coalesce('.' || attname, '') FROM pg_class c LEFT JOIN LATERAL (SELECT 0 AS attnum, NULL::name AS attname UNION ALL SELECT attnum, attname FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a ON true \
+         WHERE c.relnamespace = 'eventkit'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p', 'S') AND NOT (c.relkind = 'S' AND a.attnum > 0) \
+           AND coalesce(col_description(c.oid, a.attnum), CASE WHEN a.attnum = 0 THEN obj_description(c.oid, 'pg_class') END) IS NULL ORDER BY 1",
+    );
+    nothing(
+        &s,
+        "types without a comment",
+        "SELECT t.oid::regtype FROM pg_type t WHERE typnamespace = 'eventkit'::regnamespace AND typelem = 0 AND typrelid = 0 AND obj_description(t.oid, 'pg_type') IS NULL",
+    );
+    nothing(
+        &s,
+        "policies, operators, casts and triggers without a comment",
+        "SELECT pg_describe_object(o.classid, o.oid, 0) FROM ( \
+             SELECT 'pg_policy'::regclass AS classid, p.oid FROM pg_policy p JOIN pg_class c ON c.oid = polrelid WHERE c.relnamespace = 'eventkit'::regnamespace \
+             UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprnamespace = 'eventkit'::regnamespace \
+             UNION ALL SELECT 'pg_cast'::regclass, objid FROM pg_depend WHERE classid = 'pg_cast'::regclass AND deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_eventkit') \
+             UNION ALL SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE c.relnamespace = 'eventkit'::regnamespace AND NOT tgisinternal) AS o \
+         WHERE obj_description(o.oid, o.classid::name) IS NULL",
+    );
+}
+
+#[test]
+fn comments_of_routines_start_with_a_verb_and_show_a_call() {
+    let (_db, s) = open("");
+    nothing(
+        &s,
+        "comments whose first word is no verb",
+        &format!(
+            "SELECT p.oid::regprocedure || ': ' || obj_description(p.oid, 'pg_proc') FROM {ROUTINES} AND obj_description(p.oid, 'pg_proc') !~ '^[A-Z][a-z]+s '"
+        ),
+    );
+    // A support function shows the call that uses it.
+    nothing(
+        &s,
+        "comments without a call",
+        &format!(
+            "SELECT p.oid::regprocedure || ': ' || obj_description(p.oid, 'pg_proc') FROM {ROUTINES} AND position('eventkit.' || proname IN obj_description(p.oid, 'pg_proc')) = 0 \
+             AND NOT (obj_description(p.oid, 'pg_proc') ~ '^(Serves|Reads the text form|Writes the text form) ' AND obj_description(p.oid, 'pg_proc') ~ 'eventkit[.]|::text')"
+        ),
+    );
+    nothing(
+        &s,
+        "comments with a call that is none",
+        &format!(
+            "SELECT p.oid::regprocedure || ': ' || obj_description(p.oid, 'pg_proc') FROM {ROUTINES} AND obj_description(p.oid, 'pg_proc') !~ '(SELECT|CALL) .*;?$'"
+        ),
+    );
+}
+
+#[test]
+fn arguments_have_plain_names() {
+    let (_db, s) = open("");
+    nothing(
+        &s,
+        "arguments with a prefix",
+        &format!(
+            "SELECT p.oid::regprocedure FROM {ROUTINES} AND EXISTS (SELECT FROM unnest(proargnames) AS name WHERE name ~ '^(p|v|in|arg|_)_|^_|[A-Z]')"
+        ),
+    );
+    nothing(
+        &s,
+        "arguments without a name",
+        &format!(
+            "SELECT p.oid::regprocedure FROM {ROUTINES} AND pronargs > 0 AND (proargnames IS NULL OR '' = ANY (proargnames)) AND prokind <> 'w'"
+        ),
+    );
+}
+
+/// What each routine is declared to be: volatility (immutable, stable, volatile), parallel label (safe, restricted,
+/// unsafe), cost, and whether it is strict. One line for all overloads.
+const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
+    // Look at their arguments alone.
+    ("append_events", "i", "s", 1000.0, false),
+    ("count_events", "i", "s", 1000.0, false),
+    ("dedupe_events", "i", "s", 1000.0, false),
+    ("filter_events", "i", "s", 1000.0, false),
+    ("slice_events", "i", "s", 1000.0, false),
+    ("sort_events", "i", "s", 1000.0, false),
+    ("event_array_agg", "i", "s", 1.0, false),
+    ("event_array_agg_add", "i", "s", 10.0, false),
+    ("event_array_agg_combine_hstore", "i", "s", 10.0, false),
+    ("event_array_agg_combine_jsonb", "i", "s", 10.0, false),
+    ("event_array_agg_finish_hstore", "i", "s", 1000.0, false),
+    ("event_array_agg_finish_jsonb", "i", "s", 1000.0, false),
+    ("conversion_rate", "i", "s", 10.0, true),
+    ("funnel_agg", "i", "s", 1.0, false),
+    ("funnel_agg_add", "i", "s", 500.0, false),
+    ("funnel_chart", "i", "s", 10.0, false),
+    ("funnel_level", "i", "s", 500.0, false),
+    ("funnel_summary_combine", "i", "s", 100.0, false),
+    ("funnel_summary_finish", "i", "s", 100.0, true),
+    ("funnel_summary_in", "i", "s", 10.0, true),
+    ("funnel_summary_out", "i", "s", 10.0, true),
+    ("funnel_table", "i", "s", 10.0, true),
+    ("funnel_times", "i", "s", 500.0, false),
+    ("rollup", "i", "s", 1.0, false),
+    ("backfill_lock_key", "i", "s", 5.0, true),
+    // Look at the catalog or at tables.
+    ("dedupe_options", "s", "s", 100.0, false),
+    ("dedupe_statement", "s", "s", 100.0, false),
+    ("dedupe_targets", "s", "r", 1000.0, false),
+    ("plan_dedupe_table", "s", "r", 1_000_000.0, false),
+    ("backfill_differences", "s", "r", 1_000_000.0, false),
+    ("backfill_left_behind", "s", "r", 100_000.0, false),
+    ("check_backfill", "s", "r", 10_000.0, false),
+    ("next_backfill_day", "s", "r", 10_000.0, false),
+    ("partition_range", "s", "s", 50.0, true),
+    ("plan_backfill", "s", "r", 100_000.0, false),
+    ("plan_backfill_day", "s", "r", 10_000.0, false),
+    ("plan_backfill_sequences", "s", "r", 10_000.0, false),
+    ("plan_create_partition", "s", "r", 10_000.0, false),
+    // Looks at the transaction.
+    ("refuse_transaction_block", "s", "u", 1.0, true),
+    // Write.
+    ("advance_sequence", "v", "u", 100.0, false),
+    ("backfill", "v", "u", 100.0, false),
+    ("backfill_next", "v", "u", 100.0, false),
+    ("close_backfill", "v", "u", 100.0, false),
+    ("create_partition", "v", "u", 100.0, false),
+    ("dedupe_batch", "v", "u", 1000.0, false),
+    ("dedupe_forget", "v", "u", 1000.0, false),
+    ("dedupe_note", "v", "u", 1000.0, false),
+    ("dedupe_resume", "v", "u", 1000.0, false),
+    ("dedupe_table", "v", "u", 100.0, false),
+    ("execute_with_retries", "v", "u", 100.0, false),
+    ("open_backfill", "v", "u", 100.0, false),
+    ("release_backfill", "v", "u", 100.0, false),
+    ("run_partition_plan", "v", "u", 100.0, false),
+    ("run_sequence_plan", "v", "u", 100.0, false),
+];
+
+#[test]
+fn volatility_parallel_label_cost_and_strictness_are_as_written_here() {
+    let (_db, s) = open("");
+    let mut expected: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, volatility, parallel, cost, strict) in EXPECTED {
+        let line =
+            format!("{name}: {volatility} {parallel} {cost} {}", if *strict { "strict" } else { "called with NULL" });
+        assert!(expected.insert(name, line).is_none(), "{name} stands twice");
+    }
+    let found = lines(
+        &s,
+        &format!(
+            "SELECT DISTINCT format('%s: %s %s %s %s', proname, provolatile, proparallel, procost::numeric, CASE WHEN proisstrict THEN 'strict' ELSE 'called with NULL' END) FROM {ROUTINES} ORDER BY 1"
+        ),
+    );
+    let mut wanted: Vec<String> = expected.into_values().collect();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    nothing(
+        &s,
+        "writers that a parallel worker might run",
+        &format!("SELECT p.oid::regprocedure FROM {ROUTINES} AND provolatile = 'v' AND proparallel <> 'u'"),
+    );
+    nothing(
+        &s,
+        "sets whose size the planner is not told",
+        &format!(
+            "SELECT p.oid::regprocedure FROM {ROUTINES} AND proretset AND prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c') AND prorows NOT BETWEEN 1 AND 1000"
+        ),
+    );
+}
+
+#[test]
+fn no_routine_runs_with_the_rights_of_its_owner() {
+    let (_db, s) = open("");
+    nothing(&s, "SECURITY DEFINER", &format!("SELECT p.oid::regprocedure FROM {ROUTINES} AND prosecdef"));
+    nothing(
+        &s,
+        "views that read with the rights of their owner without need",
+        "SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'eventkit'::regnamespace AND relkind = 'v' AND NOT coalesce(reloptions::text LIKE '%security_invoker=%', false) AND EXISTS (SELECT FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class t ON t.oid = d.refobjid WHERE r.ev_class = c.oid AND d.refclassid = 'pg_class'::regclass AND t.relnamespace = 'eventkit'::regnamespace AND t.relkind = 'r')",
+    );
+}
+
+#[test]
+fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
+    let (_db, s) = open("");
+    let unpinned = lines(
+        &s,
+        &format!(
+            "SELECT DISTINCT format('%s %s', prokind, proname) FROM {ROUTINES} AND prolang IN (SELECT oid FROM pg_language WHERE lanname IN ('sql', 'plpgsql')) \
+             AND NOT coalesce(proconfig::text LIKE '%search_path=pg_catalog, pg_temp%', false) AND prosqlbody IS NULL ORDER BY 1"
+        ),
+    );
+    // A procedure with a SET clause may not COMMIT. The plan reads the users' tables with their own functions and
+    // types in reach, as the call would. All of them qualify every name: tests with look-alikes show it.
+    assert_eq!(unpinned, ["f plan_dedupe_table", "p backfill", "p create_partition", "p dedupe_table"]);
+    nothing(
+        &s,
+        "settings that a function changes besides those known",
+        &format!(
+            "SELECT p.oid::regprocedure || ' ' || setting FROM (SELECT p.oid, unnest(proconfig) AS setting FROM {ROUTINES}) AS p WHERE setting !~ '^(search_path|TimeZone|DateStyle|lock_timeout|default_tablespace|enable_seqscan|synchronize_seqscans|max_parallel_workers_per_gather)='"
+        ),
+    );
+}
+
+#[test]
+fn only_those_told_to_may_write() {
+    let (_db, s) = open("");
+    let closed = lines(
+        &s,
+        &format!(
+            "SELECT proname FROM {ROUTINES} AND NOT has_function_privilege('public', p.oid, 'EXECUTE') ORDER BY 1"
+        ),
+    );
+    // The helpers of these can do nothing that their caller could not type, and need no grant of their own.
+    let (states, procedures): (Vec<_>, Vec<_>) = closed.iter().partition(|name| name.starts_with("event_array_agg_"));
+    assert_eq!(procedures, ["backfill", "create_partition", "dedupe_table"]);
+    // The support functions of event_array_agg trust the bytes of its state, so nobody else may pass any.
+    assert_eq!(states.len(), 8 + 2 + 2);
+    assert_eq!(
+        value(
+            &s,
+            "SELECT has_schema_privilege('public', 'eventkit', 'USAGE') || ' ' || has_schema_privilege('public', 'eventkit', 'CREATE')"
+        ),
+        "true false"
+    );
+    let tables = lines(
+        &s,
+        "SELECT format('%s: %s%s', c.relname, (SELECT string_agg(a.privilege_type, ' ' ORDER BY a.privilege_type) FROM aclexplode(c.relacl) a WHERE a.grantee = 0), CASE WHEN relrowsecurity THEN ', by row' END) \
+         FROM pg_class c WHERE relnamespace = 'eventkit'::regnamespace AND relkind IN ('r', 'v', 'S') ORDER BY 1",
+    );
+    assert_eq!(tables, ["dedupe_progress: DELETE INSERT SELECT UPDATE, by row", "partitions: SELECT"]);
+}
+
+#[test]
+fn every_aggregate_runs_in_parts() {
+    let (_db, s) = open("");
+    nothing(
+        &s,
+        "aggregates without a combine function, with a state that cannot be shipped, or not parallel safe",
+        "SELECT p.oid::regprocedure FROM pg_aggregate a JOIN pg_proc p ON p.oid = a.aggfnoid WHERE p.pronamespace = 'eventkit'::regnamespace \
+         AND (aggcombinefn = 0 OR aggtranstype = 'internal'::regtype OR proparallel <> 's' OR (SELECT typtype FROM pg_type WHERE oid = aggtranstype) = 'p')",
+    );
+}
+
+/// The signatures as they were when they were last agreed on. To agree on others: EVENTKIT_BLESS=1 in the environment.
+#[test]
+fn signatures_are_those_agreed_on() {
+    let (_db, s) = open("SET search_path = public");
+    let found = lines(
+        &s,
+        &format!(
+            "SELECT format('%s %s(%s)%s', CASE prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END, proname, pg_get_function_arguments(p.oid), ' returns ' || pg_get_function_result(p.oid)) \
+             FROM {ROUTINES} ORDER BY 1"
+        ),
+    )
+    .join("\n")
+        + "\n";
+    let file = eventkit_tests::place::checkout().join("pgrx-tests/tests/golden/signatures.txt");
+    if std::env::var_os("EVENTKIT_BLESS").is_some_and(|set| set == "1") {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, &found).unwrap();
+    }
+    let agreed = std::fs::read_to_string(&file).unwrap_or_default();
+    let gone: Vec<_> = agreed.lines().filter(|line| !found.lines().any(|found| found == *line)).collect();
+    let new: Vec<_> = found.lines().filter(|line| !agreed.lines().any(|agreed| agreed == *line)).collect();
+    assert!(gone.is_empty() && new.is_empty(), "gone: {gone:#?}\nnew: {new:#?}\nEVENTKIT_BLESS=1 agrees to that");
+    assert_eq!(found, agreed);
+}
