@@ -343,3 +343,101 @@ fn times_are_those_of_the_attempt_that_counts() {
     assert_eq!(times(events, r#"{"steps": ["b", "a"], "mode": "unordered"}"#), "4 6");
     assert_eq!(value(&session, "SELECT eventkit.funnel_times('[]'::jsonb, ARRAY['a'], NULL)::text"), "{}");
 }
+
+#[test]
+fn one_summary_is_of_one_funnel() {
+    let (_db, session) = database();
+    for sql in [
+        // Within a group, and between summaries: other steps, another window, another option.
+        "SELECT eventkit.funnel_agg(events, CASE WHEN id % 2 = 0 THEN ARRAY['a', 'b'] ELSE ARRAY['x', 'c'] END, '1 hour') FROM users",
+        "SELECT eventkit.funnel_agg(events, ARRAY['a', 'b'], CASE WHEN id % 2 = 0 THEN interval '1 hour' END) FROM users",
+        "SELECT eventkit.rollup(s) FROM (SELECT eventkit.funnel_agg(events, ARRAY['a'], '1 hour') AS s FROM users
+             UNION ALL SELECT eventkit.funnel_agg(events, ARRAY['a'], '2 hours') FROM users) AS two",
+        "SELECT eventkit.rollup(s) FROM (SELECT eventkit.funnel_agg(events, '{\"steps\": [\"a\"], \"mode\": \"strict\"}') AS s FROM users
+             UNION ALL SELECT eventkit.funnel_agg(events, ARRAY['a'], NULL) FROM users) AS two",
+    ] {
+        let failure = session.query(sql).unwrap_err();
+        assert_eq!(failure.sqlstate, "22023", "{sql}: {failure:?}");
+        assert!(failure.detail.is_some() && failure.hint.is_some(), "{failure:?}");
+    }
+    // The short and the full form of one funnel are one.
+    assert_eq!(
+        value(
+            &session,
+            "SELECT eventkit.conversion_rate(eventkit.rollup(s)) IS NOT NULL FROM (
+                 SELECT eventkit.funnel_agg(events, ARRAY['a'], '1 hour') AS s FROM users UNION ALL
+                 SELECT eventkit.funnel_agg(events, '{\"steps\": [{\"event\": \"a\", \"label\": \"a\"}], \"window\": \"60 min\"}') FROM users) AS two"
+        ),
+        "t"
+    );
+}
+
+#[test]
+fn conditions_compare_the_text_that_the_server_shows() {
+    let (_db, session) = database();
+    for (property, wanted, expected) in [
+        ("10.50", "10.50", "1"),
+        ("10.5", "10.50", "0"),
+        ("12345678901234567890123", "12345678901234567890123", "1"),
+        ("true", "true", "1"),
+    ] {
+        assert_eq!(
+            value(
+                &session,
+                &format!(
+                    "SELECT eventkit.funnel_level('[{{\"event\": \"a\", \"time\": 1, \"p\": {property}}}]'::jsonb,
+                         '{{\"steps\": [{{\"event\": \"a\", \"where\": {{\"p\": {wanted}}}}}]}}'::jsonb)"
+                )
+            ),
+            expected,
+            "{property} against {wanted}"
+        );
+    }
+}
+
+#[test]
+fn labels_are_of_bearable_length_and_without_zero_bytes() {
+    let (_db, session) = database();
+    assert_eq!(
+        value(
+            &session,
+            "SELECT max(length(label)) FROM eventkit.funnel_table((SELECT eventkit.funnel_agg(events, ARRAY[repeat('é', 100000)], NULL) FROM users))"
+        ),
+        "100"
+    );
+    assert!(
+        session
+            .query(
+                "SELECT eventkit.funnel_chart(eventkit.funnel_agg(events, ARRAY[repeat('x', 100000)], NULL)) FROM users"
+            )
+            .is_ok()
+    );
+    let summary = value(&session, "SELECT eventkit.funnel_agg(events, ARRAY['a'], NULL)::text FROM users");
+    for label in ["a\\u0000b".to_owned(), "x".repeat(101)] {
+        let forged = summary.replace("\"label\":\"a\"", &format!("\"label\":\"{label}\""));
+        assert_ne!(forged, summary);
+        let failure = session.query(&format!("SELECT '{forged}'::eventkit.funnel_summary")).unwrap_err();
+        assert_eq!(failure.sqlstate, "22P02", "{failure:?}");
+    }
+}
+
+#[test]
+fn tied_events_in_any_number_stay_cheap_and_can_be_cancelled() {
+    let (_db, session) = database();
+    session
+        .query(
+            "CREATE TABLE tied AS SELECT jsonb_build_array('{\"event\": \"a\", \"time\": 1}'::jsonb) ||
+                 jsonb_agg('{\"event\": \"b\", \"time\": 1}'::jsonb) AS events FROM generate_series(1, 200000);
+             SET statement_timeout = '60s'",
+        )
+        .unwrap();
+    // Work in the square of the tied events would take hours.
+    for mode in ["ordered", "strict", "strict_steps", "unordered"] {
+        let definition = format!("'{{\"steps\": [\"a\", \"b\", \"c\"], \"mode\": \"{mode}\"}}'::jsonb");
+        assert_eq!(
+            value(&session, &format!("SELECT array_length(eventkit.funnel_times(events, {definition}), 1) FROM tied")),
+            "2",
+            "{mode}"
+        );
+    }
+}

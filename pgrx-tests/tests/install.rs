@@ -121,3 +121,46 @@ fn dump_and_restore_bring_back_the_same() {
 fn succeeded(output: Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// What `CREATE EXTENSION` says in a database that was prepared so.
+fn refused(prepare: &str) -> eventkit_tests::Failure {
+    let db = shared::empty_database().unwrap();
+    let session = db.session("installer").unwrap();
+    session.query(prepare).unwrap();
+    let failure = session.query("CREATE EXTENSION pg_eventkit CASCADE").unwrap_err();
+    assert!(failure.detail.is_some() && failure.hint.is_some(), "{failure:?}");
+    failure
+}
+
+/// The script runs as a superuser: what stands in its schema already would be taken for ours or for the server's.
+#[test]
+fn a_schema_that_others_filled_is_refused() {
+    for object in [
+        "CREATE DOMAIN eventkit.hstore AS int8",
+        "CREATE FUNCTION eventkit.format(text, name) RETURNS text LANGUAGE sql AS 'SELECT ''stranger'''",
+        "CREATE TABLE eventkit.dedupe_progress ()",
+        "CREATE OPERATOR eventkit.= (LEFTARG = oid, RIGHTARG = regtype, FUNCTION = pg_catalog.oideq)",
+    ] {
+        let failure = refused(&format!("CREATE SCHEMA eventkit; {object}"));
+        assert_eq!(failure.sqlstate, "42710", "{object}: {failure:?}");
+    }
+    // An empty one is fine.
+    let db = shared::empty_database().unwrap();
+    db.session("installer").unwrap().query("CREATE SCHEMA eventkit; CREATE EXTENSION pg_eventkit CASCADE").unwrap();
+}
+
+#[test]
+fn a_database_that_is_not_utf8_is_refused() {
+    let cluster = shared::cluster().unwrap();
+    let name = "latin";
+    cluster
+        .connect("postgres")
+        .unwrap()
+        .batch_execute(&format!(
+            "CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        ))
+        .unwrap();
+    let session = eventkit_tests::Session::open(cluster, name, "installer").unwrap();
+    let failure = session.query("CREATE EXTENSION pg_eventkit CASCADE").unwrap_err();
+    assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+}

@@ -35,6 +35,10 @@ pub trait Form {
     fn compact(_bytes: &mut [u8], _marks: &Marks) -> Result<Option<usize>> {
         Ok(None)
     }
+    /// Puts a second array behind a first one that is our own copy; gives `false` when both have to be written anew.
+    fn extend(_first: &mut Detoasted, _second: &Detoasted) -> Result<bool> {
+        Ok(false)
+    }
     /// Writes the selected elements of one or two arrays (see [`SECOND`]) as a new value, bytes unchanged.
     fn write(views: &[Self::View<'_>], selection: &Selection) -> Result<pg_sys::Datum>;
 }
@@ -111,10 +115,31 @@ impl<L: Layout + 'static> Form for ArrayOf<L> {
         }
         data.copy_within(from..at, to);
         to += at - from;
-        for (word, value) in [(4, u32::try_from(marks.count()).unwrap_or(0)), (5, 1)] {
-            bytes[word * 4..word * 4 + 4].copy_from_slice(&value.to_ne_bytes());
-        }
+        set_shape(bytes, marks.count());
         Ok(Some(start + to))
+    }
+
+    fn extend(first: &mut Detoasted, second: &Detoasted) -> Result<bool> {
+        if first.own_bytes().is_none() {
+            return Ok(false);
+        }
+        let behind = View::read(second.bytes(), "new_events")?;
+        let (len, bytes) = {
+            let view = View::read(first.bytes(), "events")?;
+            if view.len == 0 || view.may_have_nulls() || behind.may_have_nulls() {
+                return Ok(false);
+            }
+            (view.len + behind.len, first.bytes().len())
+        };
+        let start = aligned(bytes);
+        if start + behind.data.len() > super::out::LARGEST {
+            return Ok(false);
+        }
+        first.lengthen(start - bytes + behind.data.len());
+        let Some(whole) = first.own_bytes() else { return Ok(false) };
+        whole[start..].copy_from_slice(behind.data);
+        set_shape(whole, len);
+        Ok(true)
     }
 
     fn write(views: &[View<'_>], selection: &Selection) -> Result<pg_sys::Datum> {
@@ -137,6 +162,13 @@ impl<L: Layout + 'static> Form for ArrayOf<L> {
             }
         }
         Ok(writer.finish())
+    }
+}
+
+/// Writes the length and the lower bound of a one-dimensional array.
+fn set_shape(bytes: &mut [u8], len: usize) {
+    for (word, value) in [(4, u32::try_from(len).unwrap_or(0)), (5, 1)] {
+        bytes[word * 4..word * 4 + 4].copy_from_slice(&value.to_ne_bytes());
     }
 }
 
@@ -279,6 +311,13 @@ impl<'v, 'a> ArrayWriter<'v, 'a> {
     }
 
     fn all(&mut self) -> Result<()> {
+        if self.bits.is_none() {
+            for view in self.views {
+                self.out.bytes(view.data);
+                self.out.zeros_to(aligned(self.out.len()));
+            }
+            return Ok(());
+        }
         for source in 0..self.views.len() {
             let mut walk = Offsets { view: self.views[source], position: 0, offset: 0 };
             while let Some((_, handle)) = walk.next()? {

@@ -6,7 +6,7 @@ use eventkit_core::value::Number;
 use super::varlena::{corrupted, element};
 
 /// Reads a `numeric` at the start of these bytes. Source: the format comment of `numeric.c`.
-#[inline]
+#[inline(always)]
 pub fn read(bytes: &[u8]) -> Result<Number<'_>> {
     let (payload, _) = element("numeric", bytes, 0)?;
     let short = || corrupted("numeric", "The number ends within its header.");

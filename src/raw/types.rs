@@ -43,6 +43,12 @@ pub trait EventArray: Varlena {
             // SAFETY: the value is one of this type still.
             return Ok(unsafe { Self::wrap(opened.into_datum()) });
         }
+        if let (&[second], Selection::All) = (rest, selection)
+            && Self::Form::extend(&mut opened, second)?
+        {
+            // SAFETY: the value is one of this type still.
+            return Ok(unsafe { Self::wrap(opened.into_datum()) });
+        }
         let first = Self::Form::view(&opened, "events")?;
         if rest.is_empty() && *selection == Selection::All && Self::Form::is_canonical(&first) {
             // SAFETY: the value is one of this type.

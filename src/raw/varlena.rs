@@ -47,6 +47,21 @@ impl Detoasted {
         unsafe { pgrx::set_varsize_4b(self.value, i32::try_from(len).unwrap_or(i32::MAX)) };
     }
 
+    /// Makes our own copy longer by so many zero bytes, where it lies if there is room behind it. The caller has checked
+    /// that the server allows that length.
+    pub fn lengthen(&mut self, more: usize) {
+        if !self.owned {
+            return;
+        }
+        let old = self.bytes().len();
+        // SAFETY: the copy is ours and was allocated by the server; what is added is initialised before it is seen.
+        unsafe {
+            self.value = pg_sys::repalloc(self.value.cast(), old + more).cast();
+            std::ptr::write_bytes(self.value.cast::<u8>().add(old), 0, more);
+            pgrx::set_varsize_4b(self.value, i32::try_from(old + more).unwrap_or(i32::MAX));
+        }
+    }
+
     /// The value itself, no longer freed.
     pub fn into_datum(mut self) -> pg_sys::Datum {
         self.owned = false;

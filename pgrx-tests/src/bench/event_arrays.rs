@@ -123,7 +123,7 @@ fn dedupe_jsonb() -> Suite {
 }
 
 fn growth() -> Suite {
-    let sizes: Vec<u32> = (0..8).map(|doubling| 10_000 << doubling).collect();
+    let sizes: Vec<u32> = (0..7).map(|doubling| 15_625 << doubling).collect();
     let (mut setup, mut contenders, mut goals) = (Vec::new(), Vec::new(), Vec::new());
     for n in &sizes {
         let table = format!("t{n}");
@@ -142,7 +142,7 @@ fn growth() -> Suite {
     }
     Suite {
         name: "dedupe-growth".to_owned(),
-        about: "Stored arrays of 10,000 to 1,280,000 hstore events: twice the events, twice the time.".to_owned(),
+        about: "Stored arrays of 15,625 to 1,000,000 hstore events: twice the events, twice the time.".to_owned(),
         setup,
         contenders,
         goals,

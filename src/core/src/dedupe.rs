@@ -1,7 +1,7 @@
 //! Deduplication by id in one pass: of the events that share an id one stays, whole.
 //!
-//! A hash table of the distinct ids; the table holds positions, the ids stay in the array (only an id that is no text
-//! there, such as a JSON number, is written into an arena, once). O(n) time; O(distinct ids) memory and one bit per
+//! A hash table of the distinct ids; the table holds positions. Ids that are whole numbers, as most are, are kept as
+//! such; other texts stay in the array, and only what is no text there, such as a JSON fraction, is written out, once. O(n) time; O(distinct ids) memory and one bit per
 //! element; no allocation per element.
 
 use foldhash::fast::RandomState;
@@ -66,28 +66,113 @@ const fn spread(hash: u32) -> u64 {
 /// After so many elements their share of distinct ids tells how much room the rest will need.
 const SAMPLE: u32 = 1024;
 
-/// An id that has been seen.
-struct Entry<'a> {
+/// An id that has been seen. Kept small: every array has as many of them as it has distinct ids.
+struct Entry {
     /// Half of the hash; the table's own is spread from it again.
     hash: u32,
     /// The position of the copy that stays.
     ordinal: u32,
     /// The handle of the copy that stays.
     handle: u32,
-    id: Id<'a>,
+    id: IdPlace,
 }
 
-/// Where the bytes of an id are.
+/// Where an id is: its kind in the two highest bits, its place among those of the kind in the others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct IdPlace(u32);
+
+/// An id as it comes, before it has a place.
 #[derive(Clone, Copy)]
 enum Id<'a> {
-    /// In the array.
-    There(&'a [u8]),
-    /// In the arena.
-    Arena { start: u32, len: u32 },
-    /// A number, under [`IdType::Bigint`].
+    /// A whole number, or a text that is one as it would be written.
     Number(i64),
-    /// The event has none.
-    None,
+    /// A text in the array.
+    There(&'a [u8]),
+    /// A text written out, to be kept in the arena.
+    Written,
+}
+
+const KIND: u32 = 3 << 30;
+const NUMBER: u32 = 0;
+const THERE: u32 = 1 << 30;
+const ARENA: u32 = 2 << 30;
+const NO_ID: u32 = 3 << 30;
+
+/// The ids themselves, by kind.
+#[derive(Default)]
+struct Ids<'a> {
+    numbers: Vec<i64>,
+    there: Vec<&'a [u8]>,
+    /// Start and length in the arena.
+    spans: Vec<(u32, u32)>,
+    arena: Vec<u8>,
+}
+
+impl<'a> Ids<'a> {
+    fn is_number(&self, place: IdPlace, number: i64) -> bool {
+        place.0 & KIND == NUMBER && self.numbers.get(place.0 as usize) == Some(&number)
+    }
+
+    fn is_text(&self, place: IdPlace, text: &[u8]) -> bool {
+        let at = (place.0 & !KIND) as usize;
+        match place.0 & KIND {
+            THERE => self.there.get(at) == Some(&text),
+            ARENA => self
+                .spans
+                .get(at)
+                .and_then(|(start, len)| self.arena.get(*start as usize..(*start + *len) as usize))
+                .is_some_and(|known| known == text),
+            _ => false,
+        }
+    }
+
+    /// Keeps an id; `text` is what was written out.
+    #[inline]
+    fn keep(&mut self, id: Id<'a>, text: &[u8]) -> Result<IdPlace> {
+        let (kind, at) = match id {
+            Id::Number(number) => (NUMBER, push(&mut self.numbers, number)?),
+            Id::There(bytes) => (THERE, push(&mut self.there, bytes)?),
+            Id::Written => {
+                let place = u32::try_from(self.arena.len()).ok().zip(u32::try_from(text.len()).ok());
+                let span = place.filter(|(start, len)| start.checked_add(*len).is_some()).ok_or_else(too_large)?;
+                self.arena.try_reserve(text.len()).map_err(|_| no_memory())?;
+                self.arena.extend_from_slice(text);
+                (ARENA, push(&mut self.spans, span)?)
+            }
+        };
+        u32::try_from(at).ok().filter(|at| at & KIND == 0).map(|at| IdPlace(kind | at)).ok_or_else(too_large)
+    }
+}
+
+/// Appends a value and gives its place.
+#[inline]
+fn push<T>(values: &mut Vec<T>, value: T) -> Result<usize> {
+    values.try_reserve(1).map_err(|_| no_memory())?;
+    values.push(value);
+    Ok(values.len() - 1)
+}
+
+/// The number that a text is, if it is just the way the number would be written: no sign but a minus, no leading zero.
+#[inline]
+fn canonical(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 18 => {}
+        _ => return None,
+    }
+    let mut value = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(if negative { -value } else { value })
 }
 
 /// The distinct ids so far and the copies that stay.
@@ -97,8 +182,8 @@ pub struct Index<'a> {
     table: HashTable<u32>,
     hasher: RandomState,
     /// In the order in which the ids stood first; under [`Place::Kept`] without the entries that have no id.
-    entries: Vec<Entry<'a>>,
-    arena: Vec<u8>,
+    entries: Vec<Entry>,
+    ids: Ids<'a>,
     scratch: Vec<u8>,
     marks: Marks,
     ordinal: u32,
@@ -116,7 +201,7 @@ impl<'a> Index<'a> {
             table: HashTable::new(),
             hasher: RandomState::default(),
             entries: Vec::new(),
-            arena: Vec::new(),
+            ids: Ids::default(),
             scratch: Vec::new(),
             marks: Marks::new(),
             ordinal: 0,
@@ -130,65 +215,68 @@ impl<'a> Index<'a> {
     pub fn push(&mut self, handle: u32, id: Value<'a>) -> Result<()> {
         let ordinal = self.ordinal;
         self.ordinal += 1;
-        if ordinal == SAMPLE {
-            self.reserve()?;
+        if ordinal == 0 || ordinal == SAMPLE {
+            self.reserve(ordinal)?;
         }
         if id.is_missing() {
             return self.push_missing(ordinal, handle);
         }
-        match (self.options.id_type, id) {
-            (IdType::Text, Value::Text(bytes)) => {
-                let seen = self.place(self.hash(bytes), bytes, Id::There(bytes), ordinal, handle)?;
-                self.decide(seen, ordinal, handle)
-            }
-            (IdType::Text, other) => self.push_written(&other, ordinal, handle),
+        let seen = match (self.options.id_type, id) {
+            (IdType::Text, Value::Text(bytes)) => match canonical(bytes) {
+                Some(number) => self.place(self.hash_number(number), Id::Number(number), &[], ordinal, handle)?,
+                None => self.place(self.hash_text(bytes), Id::There(bytes), bytes, ordinal, handle)?,
+            },
+            (IdType::Text, other) => match other.whole_number() {
+                Some(number) => self.place(self.hash_number(number), Id::Number(number), &[], ordinal, handle)?,
+                None => return self.push_written(&other, ordinal, handle),
+            },
             (IdType::Bigint, id) => {
                 let mut scratch = std::mem::take(&mut self.scratch);
                 let number = bigint(id.text(&mut scratch)?.unwrap_or_default(), self.options.syntax);
                 self.scratch = scratch;
                 let number = number?;
-                let seen = self.place(half(self.hasher.hash_one(number)), &[], Id::Number(number), ordinal, handle)?;
-                self.decide(seen, ordinal, handle)
+                self.place(self.hash_number(number), Id::Number(number), &[], ordinal, handle)?
             }
-        }
+        };
+        self.decide(seen, ordinal, handle)
     }
 
-    /// An id that has no text in the array: it is written out, and kept in the arena if it is new.
+    /// An id that has no text in the array and is no whole number: it is written out, and kept in the arena if it is new.
     #[inline(never)]
     fn push_written(&mut self, id: &Value<'a>, ordinal: u32, handle: u32) -> Result<()> {
-        let start = self.arena.len();
         let mut scratch = std::mem::take(&mut self.scratch);
         let text = id.text(&mut scratch)?.unwrap_or_default();
-        let place = u32::try_from(start).ok().zip(u32::try_from(text.len()).ok());
-        let (start, len) = place.filter(|(start, len)| start.checked_add(*len).is_some()).ok_or_else(too_large)?;
-        let seen = self.place(self.hash(text), text, Id::Arena { start, len }, ordinal, handle)?;
-        if seen.is_none() {
-            self.arena.try_reserve(text.len()).map_err(|_| no_memory())?;
-            self.arena.extend_from_slice(text);
-        }
+        let seen = self.place(self.hash_text(text), Id::Written, text, ordinal, handle)?;
         self.scratch = scratch;
         self.decide(seen, ordinal, handle)
     }
 
     #[inline(always)]
-    fn hash(&self, bytes: &[u8]) -> u32 {
+    fn hash_text(&self, bytes: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(bytes);
         half(hasher.finish())
     }
 
+    #[inline(always)]
+    fn hash_number(&self, number: i64) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_i64(number);
+        half(hasher.finish())
+    }
+
     /// The entry of an id, or `None` after an entry was made for it.
     #[inline(always)]
-    fn place(&mut self, hash: u32, bytes: &[u8], id: Id<'a>, ordinal: u32, handle: u32) -> Result<Option<u32>> {
-        let Self { table, entries, arena, .. } = self;
+    fn place(&mut self, hash: u32, id: Id<'a>, text: &[u8], ordinal: u32, handle: u32) -> Result<Option<u32>> {
+        let Self { table, entries, ids, .. } = self;
         let at = u32::try_from(entries.len()).map_err(|_| too_large())?;
         let rehash = |&at: &u32| entries.get(at as usize).map_or(0, |entry| spread(entry.hash));
         let same = |&at: &u32| {
             entries.get(at as usize).is_some_and(|entry| {
                 entry.hash == hash
-                    && match (id, entry.id) {
-                        (Id::Number(a), Id::Number(b)) => a == b,
-                        (_, known) => Self::bytes(arena, known) == bytes,
+                    && match id {
+                        Id::Number(number) => ids.is_number(entry.id, number),
+                        _ => ids.is_text(entry.id, text),
                     }
             })
         };
@@ -198,22 +286,27 @@ impl<'a> Index<'a> {
             Slot::Occupied(seen) => return Ok(Some(*seen.get())),
             Slot::Vacant(free) => free.insert(at),
         };
+        let id = ids.keep(id, text)?;
         self.add(Entry { hash, ordinal, handle, id })?;
         Ok(None)
     }
 
-    /// Makes room for the ids to come, so that nothing is moved while they come.
+    /// Makes room for the ids to come, so that nothing is moved while they come: for a sample of them at first.
     #[cold]
-    fn reserve(&mut self) -> Result<()> {
+    fn reserve(&mut self, seen: u32) -> Result<()> {
         // A sixteenth more than expected, so that a sample a little too low does not double everything.
         let expected = self.entries.len() * (self.elements / SAMPLE as usize + 1);
-        let expected = (expected + expected / 16).min(self.elements);
+        let expected = if seen == 0 { SAMPLE as usize } else { expected + expected / 16 }.min(self.elements);
         let Self { table, entries, .. } = self;
         let more = expected.saturating_sub(table.len());
         table
             .try_reserve(more, |&at| entries.get(at as usize).map_or(0, |entry| spread(entry.hash)))
             .map_err(|_| no_memory())?;
-        self.entries.try_reserve(more).map_err(|_| no_memory())
+        self.entries.try_reserve(more).map_err(|_| no_memory())?;
+        let Ids { numbers, there, .. } = &mut self.ids;
+        let numbers_more = if numbers.len() > there.len() { more } else { 0 };
+        numbers.try_reserve(numbers_more).map_err(|_| no_memory())?;
+        there.try_reserve(more - numbers_more).map_err(|_| no_memory())
     }
 
     fn push_missing(&mut self, ordinal: u32, handle: u32) -> Result<()> {
@@ -223,7 +316,7 @@ impl<'a> Index<'a> {
                 .hint("Name the key that holds the id with id_key => '…', or use on_missing => 'keep'.")),
             OnMissing::Keep => {
                 if self.options.place == Place::First {
-                    self.add(Entry { hash: 0, ordinal, handle, id: Id::None })?;
+                    self.add(Entry { hash: 0, ordinal, handle, id: IdPlace(NO_ID) })?;
                 }
                 self.marks.push(true);
                 Ok(())
@@ -231,7 +324,7 @@ impl<'a> Index<'a> {
             OnMissing::Collapse => {
                 let seen = self.collapsed;
                 if seen.is_none() {
-                    self.collapsed = Some(self.add(Entry { hash: 0, ordinal, handle, id: Id::None })?);
+                    self.collapsed = Some(self.add(Entry { hash: 0, ordinal, handle, id: IdPlace(NO_ID) })?);
                 }
                 self.decide(seen, ordinal, handle)
             }
@@ -258,15 +351,8 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    fn bytes<'b>(arena: &'b [u8], id: Id<'b>) -> &'b [u8] {
-        match id {
-            Id::There(bytes) => bytes,
-            Id::Arena { start, len } => arena.get(start as usize..(start + len) as usize).unwrap_or_default(),
-            Id::Number(_) | Id::None => &[],
-        }
-    }
-
-    fn add(&mut self, entry: Entry<'a>) -> Result<u32> {
+    #[inline]
+    fn add(&mut self, entry: Entry) -> Result<u32> {
         let at = u32::try_from(self.entries.len()).map_err(|_| too_large())?;
         self.entries.try_reserve(1).map_err(|_| no_memory())?;
         self.entries.push(entry);
@@ -374,6 +460,17 @@ pub(crate) mod tests {
                 (Ok(selection), Ok(expected)) => prop_assert_eq!(handles(&selection, events.len()), expected),
                 (Err(_), Err(())) => {}
                 (result, expected) => prop_assert!(false, "{:?} against {:?}", result, expected),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_canonical_text_is_what_the_number_writes(number: i64, text in "-?[0-9]{0,20}|[a-z0-9+ -]{0,6}") {
+            let written = number.to_string();
+            prop_assert_eq!(canonical(written.as_bytes()), Some(number).filter(|n| n.unsigned_abs() < 1_000_000_000_000_000_000));
+            if let Some(found) = canonical(text.as_bytes()) {
+                prop_assert_eq!(found.to_string(), text);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! How the algorithms see events: one trait for an event, one for an array of them.
 
 use crate::error::{Error, Result};
-use crate::time::{self, Micros};
+use crate::time::{self, Clock, Micros};
 use crate::value::Value;
 
 /// A property's name, with the place where the last event had it: events of one array are mostly alike. A reader that
@@ -28,8 +28,9 @@ pub trait Event<'a>: Copy {
     fn get(&self, key: &mut Key<'_>) -> Result<Value<'a>>;
 
     /// The event's time, `None` when it has none. Errors: those of [`time::of_value`].
-    fn time(&self, key: &mut Key<'_>) -> Result<Option<Micros>> {
-        time::of_value(&self.get(key)?)
+    #[inline]
+    fn time(&self, key: &mut Key<'_>, clock: &mut Clock) -> Result<Option<Micros>> {
+        time::of_value(&self.get(key)?, clock)
     }
 }
 
@@ -172,7 +173,7 @@ pub(crate) mod tests {
             Ok(if key.name == b"id" { self.id } else { Value::Absent })
         }
 
-        fn time(&self, _: &mut Key<'_>) -> Result<Option<Micros>> {
+        fn time(&self, _: &mut Key<'_>, _: &mut Clock) -> Result<Option<Micros>> {
             Ok(self.at)
         }
     }

@@ -26,6 +26,13 @@ pub const fn to_timestamptz(time: Micros) -> i64 {
     time - EPOCH_SHIFT
 }
 
+/// The last date that was read: most events happen on the day of the event before.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    date: [u8; 10],
+    days: i64,
+}
+
 /// Reads the time of an event.
 ///
 /// Takes ISO 8601 text (`T` or a blank between date and time, no zone means UTC) or a number since the epoch,
@@ -33,10 +40,14 @@ pub const fn to_timestamptz(time: Micros) -> i64 {
 /// number. Digits beyond microseconds are rounded half up. Gives `None` for an absent or NULL value.
 /// O(length), no allocation on the usual forms.
 /// Errors: `22007` for what is no time, `22008` for one outside of `timestamptz`.
-pub fn of_value(value: &Value<'_>) -> Result<Option<Micros>> {
+#[inline]
+pub fn of_value(value: &Value<'_>, clock: &mut Clock) -> Result<Option<Micros>> {
     match value {
         Value::Absent | Value::Null => Ok(None),
-        Value::Text(text) => of_text(text).map(Some),
+        Value::Text(text) => match usual(text, clock) {
+            Some(time) => Ok(Some(time)),
+            None => of_text(text).map(Some),
+        },
         Value::Number(number) => {
             let at_micro = number.scaled(6).ok_or_else(|| out_of_range(&written(value)))?;
             by_magnitude(at_micro, |places| number.scaled(places))
@@ -49,7 +60,7 @@ pub fn of_value(value: &Value<'_>) -> Result<Option<Micros>> {
 
 /// Reads a time from text, by the rules of [`of_value`].
 pub fn of_text(text: &[u8]) -> Result<Micros> {
-    if let Some(time) = usual(text) {
+    if let Some(time) = usual(text, &mut Clock::default()) {
         return Ok(time);
     }
     if let Some(number) = decimal(text) {
@@ -122,7 +133,8 @@ fn decimal(text: &[u8]) -> Option<Option<Micros>> {
 
 /// The form nearly every event has: `YYYY-MM-DD[T ]HH:MM:SS[.fraction][Z|±HH[[:]MM]]`. `None` for any other,
 /// which is not yet an error. A library reads the rest; this exists because it is the inner loop of every scan.
-fn usual(text: &[u8]) -> Option<Micros> {
+#[inline]
+fn usual(text: &[u8], clock: &mut Clock) -> Option<Micros> {
     let (head, mut rest) = text.split_at_checked(19)?;
     if head[4] != b'-' || head[7] != b'-' || !matches!(head[10], b'T' | b' ') || head[13] != b':' || head[16] != b':' {
         return None;
@@ -131,16 +143,20 @@ fn usual(text: &[u8]) -> Option<Micros> {
         let (a, b) = (head[at].wrapping_sub(b'0'), head[at + 1].wrapping_sub(b'0'));
         (a < 10 && b < 10).then(|| i64::from(a) * 10 + i64::from(b))
     };
-    let year = two(0)? * 100 + two(2)?;
-    let (month, day) = (two(5)?, two(8)?);
     let (hour, minute, second) = (two(11)?, two(14)?, two(17)?);
-    if !(1..=12).contains(&month) || day < 1 || hour > 23 || minute > 59 || second > 59 {
+    if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    if day > 28 && day > days_in_month(year, month) {
-        return None;
+    if head[..10] != clock.date {
+        let year = two(0)? * 100 + two(2)?;
+        let (month, day) = (two(5)?, two(8)?);
+        if !(1..=12).contains(&month) || day < 1 || day > 28 && day > days_in_month(year, month) {
+            return None;
+        }
+        clock.date.copy_from_slice(&head[..10]);
+        clock.days = days_since_epoch(year, month, day);
     }
-    let mut micros = ((days_since_epoch(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
+    let mut micros = ((clock.days * 24 + hour) * 60 + minute) * 60 + second;
     micros *= 1_000_000;
     if let [b'.', digits @ ..] = rest {
         let count = digits.iter().take_while(|c| c.is_ascii_digit()).count();
@@ -274,10 +290,21 @@ mod tests {
         for text in ["99999999999999999999", "-9223372036854775808", "9223372036854775807"] {
             assert_eq!(of_text(text.as_bytes()).unwrap_err().condition, Condition::DatetimeFieldOverflow, "{text}");
         }
-        assert_eq!(of_value(&Value::Bool(true)).unwrap_err().condition, Condition::InvalidDatetimeFormat);
+        assert_eq!(
+            of_value(&Value::Bool(true), &mut Clock::default()).unwrap_err().condition,
+            Condition::InvalidDatetimeFormat
+        );
     }
 
     proptest! {
+        #[test]
+        fn a_clock_that_has_seen_other_times_reads_the_same(texts in prop::collection::vec("20[0-2][0-9]-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-5][0-9]Z?", 1..6)) {
+            let mut clock = Clock::default();
+            for text in &texts {
+                prop_assert_eq!(of_value(&Value::Text(text.as_bytes()), &mut clock).ok().flatten(), of_text(text.as_bytes()).ok());
+            }
+        }
+
         #[test]
         fn agrees_with_the_library(micros in -60_000_000_000_000_000i64..250_000_000_000_000_000, offset in -18i8..18, style in 0..4) {
             let time = jiff::Timestamp::from_microsecond(micros).unwrap();

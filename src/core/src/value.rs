@@ -43,6 +43,7 @@ pub struct Number<'a> {
 
 impl Number<'_> {
     /// The digit at a position, 0 beyond those that are stored.
+    #[inline]
     fn digit(&self, position: i32) -> u16 {
         let Ok(position) = usize::try_from(position) else { return 0 };
         match self.digits.get(position * 2..position * 2 + 2) {
@@ -142,6 +143,21 @@ impl<'a> Value<'a> {
     #[must_use]
     pub const fn is_missing(&self) -> bool {
         matches!(self, Self::Absent | Self::Null)
+    }
+
+    /// The value as a 64-bit number if its text is just that number: no fraction shown, below 10^16 in size.
+    #[inline]
+    #[must_use]
+    pub fn whole_number(&self) -> Option<i64> {
+        let Self::Number(number) = self else { return None };
+        if number.scale > 0 || number.weight > 3 {
+            return None;
+        }
+        let mut value = 0;
+        for position in 0..=i32::from(number.weight) {
+            value = value * 10_000 + i64::from(number.digit(position));
+        }
+        Some(if number.negative { -value } else { value })
     }
 
     /// The text that `->>` gives, borrowed where the array holds it as such, else written into `scratch`.

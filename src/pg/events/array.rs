@@ -6,7 +6,7 @@ use eventkit_core::error::Result;
 use eventkit_core::event::{Element, Event, Key, for_each};
 use eventkit_core::options::{IdType, Keep, OnMissing, Place, needed, required};
 use eventkit_core::selection::{Marks, Selection};
-use eventkit_core::time::{Micros, from_timestamptz};
+use eventkit_core::time::{Clock, Micros, from_timestamptz};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -112,13 +112,14 @@ fn slice<A: EventArray>(
     time_key: Option<&str>,
 ) -> Result<Option<A>> {
     let mut time_key = Key::new(required("time_key", time_key)?);
+    let mut clock = Clock::default();
     let bound = |time: Option<TimestampWithTimeZone>, open: Micros| {
         time.map_or(open, |time| from_timestamptz(time.into_inner()))
     };
     let (from, to) = (bound(from_time, Micros::MIN), bound(to_time, Micros::MAX));
     keep_where(events, |element| {
         let time = match &element.event {
-            Some(event) => event.time(&mut time_key)?,
+            Some(event) => event.time(&mut time_key, &mut clock)?,
             None => None,
         };
         Ok(time.is_some_and(|time| time >= from && time < to))

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::event::{Event, Key};
-use crate::time::{self, Micros};
+use crate::time::{self, Clock, Micros};
 use crate::value::Value;
 
 /// One property and all that has to hold of it.
@@ -91,7 +91,9 @@ impl Test {
 
     fn holds(&self, value: &Value<'_>, scratch: &mut Vec<u8>) -> Result<bool> {
         if let Self::Compare(comparison, Bound::Time(bound)) = self {
-            return Ok(matches!(time::of_value(value), Ok(Some(time)) if comparison.holds(&time, bound)));
+            return Ok(
+                matches!(time::of_value(value, &mut Clock::default()), Ok(Some(time)) if comparison.holds(&time, bound)),
+            );
         }
         let text = value.text(scratch)?;
         let Some(text) = text else {

@@ -13,7 +13,7 @@ use crate::error::{Condition, Error, Result};
 use crate::event::{Event, Events, Key, POLL_EVERY, Poll, for_each_while};
 use crate::options::{IdType, Keep, OnMissing, Place};
 use crate::selection::Selection;
-use crate::time::Micros;
+use crate::time::{Clock, Micros};
 use crate::value::{IntegerSyntax, Value};
 
 /// Which steps an event matches by its name alone.
@@ -233,6 +233,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
     ) -> Result<()> {
         let Self { by_name, conditions, conditional, every_event, automaton, name_key, time_key, scratch, .. } = self;
         let (mut name_key, mut time_key) = (Key::new(name_key), Key::new(time_key));
+        let mut clock = Clock::default();
         for_each_while(source, argument, poll, |position, element| {
             let Some(event) = element.event else { return Ok(true) };
             if matches!(kept, Selection::Marked(marks) if !marks.get(position - 1)) {
@@ -254,7 +255,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
             if matched == 0 && !*every_event {
                 return Ok(true);
             }
-            let time = event.time(&mut time_key)?.ok_or_else(|| without_time(matched))?;
+            let time = event.time(&mut time_key, &mut clock)?.ok_or_else(|| without_time(matched))?;
             visit(automaton, time, matched)
         })
     }
