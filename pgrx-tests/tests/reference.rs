@@ -9,7 +9,7 @@ use eventkit_tests::shared;
 use postgres::Client;
 
 /// What users call, by subject, in the order of the page. What is in none of them serves the others.
-const SUBJECTS: [(&str, &[&str]); 4] = [
+const SUBJECTS: [(&str, &[&str]); 5] = [
     (
         "Event arrays",
         &[
@@ -27,6 +27,7 @@ const SUBJECTS: [(&str, &[&str]); 4] = [
         "Funnels",
         &["funnel_level", "funnel_times", "funnel_agg", "rollup", "funnel_table", "funnel_chart", "conversion_rate"],
     ),
+    ("Funnels over plain rows", &["window_funnel", "retention"]),
     (
         "Daily partitions",
         &[
