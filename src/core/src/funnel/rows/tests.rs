@@ -81,16 +81,6 @@ fn equals_clickhouse() {
     assert!(wrong.is_empty(), "{} users differ, the first: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 
-/// For a larger file than the one kept here: `EVENTKIT_GOLDEN=file cargo test … -- --ignored`.
-#[test]
-#[ignore = "needs a file that the script wrote"]
-fn equals_clickhouse_at_large() {
-    let golden = std::fs::read_to_string(std::env::var("EVENTKIT_GOLDEN").unwrap()).unwrap();
-    let (users, wrong) = differences(&golden);
-    println!("{users} users");
-    assert!(wrong.is_empty(), "{} users differ, the first: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
-}
-
 #[test]
 fn the_known_faults_are_there() {
     let level = |mode: &str, steps, rows: &[(Micros, u64)]| {
