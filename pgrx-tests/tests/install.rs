@@ -139,7 +139,7 @@ fn a_schema_that_others_filled_is_refused() {
         "CREATE DOMAIN eventkit.hstore AS int8",
         "CREATE FUNCTION eventkit.format(text, name) RETURNS text LANGUAGE sql AS 'SELECT ''stranger'''",
         "CREATE TABLE eventkit.dedupe_progress ()",
-        "CREATE OPERATOR eventkit.= (LEFTARG = oid, RIGHTARG = regtype, FUNCTION = pg_catalog.oideq)",
+        "CREATE OPERATOR eventkit.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = pg_catalog.oideq)",
     ] {
         let failure = refused(&format!("CREATE SCHEMA eventkit; {object}"));
         assert_eq!(failure.sqlstate, "42710", "{object}: {failure:?}");
