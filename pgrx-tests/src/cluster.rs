@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct ClusterBuilder {
     version: PgVersion,
     settings: Vec<String>,
+    environment: Vec<(String, String)>,
     fsync: bool,
     folder: Option<PathBuf>,
 }
@@ -37,13 +38,20 @@ impl ClusterBuilder {
     /// A cluster of this version, with fsync off.
     #[must_use]
     pub fn new(version: PgVersion) -> Self {
-        Self { version, settings: Vec::new(), fsync: false, folder: None }
+        Self { version, settings: Vec::new(), environment: Vec::new(), fsync: false, folder: None }
     }
 
     /// Adds a line to postgresql.conf.
     #[must_use]
     pub fn setting(mut self, line: impl Into<String>) -> Self {
         self.settings.push(line.into());
+        self
+    }
+
+    /// Sets a variable in the server's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -85,7 +93,8 @@ impl ClusterBuilder {
         let guard = if stays { None } else { Some(Guard::watch(&bin.join("pg_ctl"), &folder)?) };
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
         give_to_server(&folder)?;
-        let cluster = Cluster { version: self.version, bin, folder, port: free_port()?, _guard: guard };
+        let environment = self.environment.clone();
+        let cluster = Cluster { version: self.version, bin, folder, port: free_port()?, environment, _guard: guard };
         cluster.initialize(&self)?;
         cluster.start_server()?;
         Ok(cluster)
@@ -99,6 +108,7 @@ pub struct Cluster {
     bin: PathBuf,
     folder: PathBuf,
     port: u16,
+    environment: Vec<(String, String)>,
     _guard: Option<Guard>,
 }
 
@@ -172,6 +182,7 @@ impl Cluster {
         let mut start = unprivileged(self.program("pg_ctl"));
         start.arg("-D").arg(self.data()).arg("-l").arg(self.log_file());
         start.args(["-w", "-t", &PATIENCE.as_secs().to_string(), "start"]).stdin(Stdio::null());
+        start.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let answer = output(&mut start)?;
         if !answer.status.success() {
             let log = self.log().unwrap_or_default();

@@ -144,7 +144,7 @@ fn growth() -> Suite {
     }
     Suite {
         name: "dedupe-growth".to_owned(),
-        about: "Stored arrays of 10,000 to 1,000,000 hstore events: twice the events, twice the time. From some 30 MB on the C library gives each value fresh memory, for which detoasting alone pays as well.".to_owned(),
+        about: "Stored arrays of 10,000 to 1,000,000 hstore events: twice the events, twice the time.".to_owned(),
         setup,
         contenders,
         goals,

@@ -16,6 +16,8 @@ const PREAMBLE: &str = "\
 Written by `cargo bench-all`; `cargo bench-all <suite>` measures one suite and replaces its section alone. Contenders
 run in turn on one connection after a warm-up round; the times are medians. Goals are ratios within one run, judged by
 the backend's processor time, because that is the same on a busy machine; the ratio of the wall clocks stands beside it.
+The server's C library is told to keep freed memory (MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_=4294967296): otherwise
+each contender, detoasting alone as well, takes once or twice its time, depending on what was freed before it.
 ";
 
 /// The settings worth knowing when reading a result.
