@@ -135,6 +135,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("event_array_agg_finish_hstore", "i", "s", 1000.0, false),
     ("event_array_agg_finish_jsonb", "i", "s", 1000.0, false),
     ("conversion_rate", "i", "s", 10.0, true),
+    ("excluded_users", "i", "s", 10.0, true),
     ("funnel_agg", "i", "s", 1.0, false),
     ("funnel_agg_add", "i", "s", 500.0, false),
     ("funnel_chart", "i", "s", 10.0, false),
@@ -153,6 +154,8 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("funnel_summary_out", "i", "s", 10.0, true),
     ("funnel_table", "i", "s", 10.0, true),
     ("funnel_times", "i", "s", 500.0, false),
+    ("funnel_property", "i", "s", 500.0, false),
+    ("funnel_excluded", "i", "s", 500.0, false),
     ("rollup", "i", "s", 1.0, false),
     ("backfill_lock_key", "i", "s", 5.0, true),
     // Look at the catalog or at tables.

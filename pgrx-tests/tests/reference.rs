@@ -25,7 +25,18 @@ const SUBJECTS: [(&str, &[&str]); 5] = [
     ("Tables of event arrays", &["dedupe_table", "plan_dedupe_table"]),
     (
         "Funnels",
-        &["funnel_level", "funnel_times", "funnel_agg", "rollup", "funnel_table", "funnel_chart", "conversion_rate"],
+        &[
+            "funnel_level",
+            "funnel_times",
+            "funnel_property",
+            "funnel_excluded",
+            "funnel_agg",
+            "rollup",
+            "funnel_table",
+            "funnel_chart",
+            "conversion_rate",
+            "excluded_users",
+        ],
     ),
     ("Funnels over plain rows", &["window_funnel", "retention"]),
     (

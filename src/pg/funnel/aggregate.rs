@@ -1,7 +1,7 @@
 //! `funnel_agg`: the summary of a funnel over many users.
 
 use eventkit_core::error::Result;
-use eventkit_core::funnel::summary::{add_user, check_funnel, empty};
+use eventkit_core::funnel::summary::{add_excluded, add_user, check_funnel, empty};
 use pgrx::datum::Interval;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -27,9 +27,12 @@ fn add<A: EventArray>(
     check_funnel(state.bytes(), compiled.fingerprint)?;
     if let Some(events) = events {
         level_of(compiled, events)?;
-        if let Some(larger) = add_user(state.bytes(), compiled.scanner.times())? {
-            state = State::new(&larger)?;
-        }
+        compiled.scanner.each_counted(|times, excluded| {
+            if let Some(larger) = add_user(state.bytes(), times)? {
+                state = State::new(&larger)?;
+            }
+            if excluded { add_excluded(state.bytes()) } else { Ok(()) }
+        })?;
     }
     Ok(state.into_value())
 }

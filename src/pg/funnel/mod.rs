@@ -2,8 +2,10 @@
 
 mod aggregate;
 mod compile;
+mod excluded;
 mod level;
 mod per_user;
+mod property;
 mod read;
 mod summary;
 mod times;

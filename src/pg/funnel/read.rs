@@ -64,6 +64,11 @@ fn conversion_rate(summary: FunnelSummary) -> Option<f64> {
     rows.last().and_then(|row| row.share_of_first)
 }
 
+#[pg_extern(immutable, strict, parallel_safe, cost = 10, requires = ["funnel_summary_type"])]
+fn excluded_users(summary: FunnelSummary) -> i64 {
+    decode(summary).map(|summary| summary.excluded).or_raise()
+}
+
 #[pg_extern(immutable, parallel_safe, cost = 10, requires = ["funnel_summary_type"])]
 fn funnel_chart(summary: Option<FunnelSummary>, width: default!(Option<i32>, 40)) -> Option<String> {
     let draw = || -> Result<Option<String>> {

@@ -20,6 +20,24 @@ pub enum Entry {
     First,
 }
 
+/// An exclusion: the steps between which no event that matches it may lie, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The step after whose match it begins to matter.
+    pub from: usize,
+    /// The step with whose match it ceases to matter; later than `from`.
+    pub to: usize,
+}
+
+impl Span {
+    /// Whether an attempt of that level, `from` matched and `to` not, has it open.
+    #[inline]
+    #[must_use]
+    pub const fn open_at(&self, level: usize) -> bool {
+        self.from <= level && level < self.to
+    }
+}
+
 /// The rules of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -37,6 +55,9 @@ pub struct Rules {
     pub within: Vec<Option<Micros>>,
     /// The steps that may be left out, one bit each; never the first.
     pub optional: u64,
+    /// The exclusions, at most 64. An event that matches one, strictly in time between the matches of its two steps (or the
+    /// end of the window as long as the second is not matched) voids the attempt.
+    pub exclude: Vec<Span>,
 }
 
 impl Rules {
@@ -51,7 +72,39 @@ impl Rules {
             entry: Entry::Any,
             within: vec![None; steps],
             optional: 0,
+            exclude: Vec::new(),
         }
+    }
+
+    /// The end of the window of an entry; the end of time when there is none.
+    #[inline]
+    #[must_use]
+    pub fn window_end(&self, entry: Micros) -> Micros {
+        self.window.map_or(Micros::MAX, |window| entry.saturating_add(window))
+    }
+
+    /// The earliest entry whose window holds that time.
+    #[inline]
+    #[must_use]
+    pub fn window_begin(&self, time: Micros) -> Micros {
+        self.window.map_or(Micros::MIN, |window| time.saturating_sub(window))
+    }
+
+    /// The exclusions of a set of bits.
+    pub fn spans(&self, bits: u64) -> impl Iterator<Item = (usize, Span)> {
+        self.exclude.iter().copied().enumerate().filter(move |(at, _)| bits >> at & 1 == 1)
+    }
+
+    /// Whether an attempt of that level is only sure when its window has ended.
+    #[must_use]
+    pub fn stays_open(&self, level: usize) -> bool {
+        self.exclude.iter().any(|span| span.open_at(level))
+    }
+
+    /// The steps that can be the next after a level: the one behind it, and those that optional ones let through.
+    pub fn next_steps(&self, level: usize) -> impl Iterator<Item = usize> + use<'_> {
+        let last = (level..self.steps).find(|step| !self.is_optional(*step)).unwrap_or(self.steps.saturating_sub(1));
+        level..=last
     }
 
     /// Whether a step may be left out.
@@ -106,6 +159,7 @@ pub(crate) mod tests {
                         entry: if first { Entry::First } else { Entry::Any },
                         within,
                         optional: optional & !1 & ((1 << steps) - 1),
+                        exclude: Vec::new(),
                     })
             },
         )

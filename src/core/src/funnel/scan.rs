@@ -3,11 +3,14 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::attribution::Attribution;
 use super::condition::Conditions;
-use super::definition::{Funnel, Mode, Names, Step};
-use super::ordered::Ordered;
+use super::definition::{Count, Funnel, Mode, Names};
+use super::moment::Moment;
+use super::ordered::{NONE, Ordered};
 use super::strict::Strict;
 use super::unordered::Unordered;
+use super::user::{Outcome, UserRules};
 use crate::dedupe::{Options, dedupe, no_memory};
 use crate::error::{Condition, Error, Result};
 use crate::event::{Event, Events, Key, POLL_EVERY, Poll, for_each_while};
@@ -16,7 +19,7 @@ use crate::selection::Selection;
 use crate::time::{Clock, Micros};
 use crate::value::{IntegerSyntax, Value};
 
-/// Which steps an event matches by its name alone.
+/// Which steps (or exclusions) an event matches by its name alone.
 #[derive(Debug)]
 struct ByName {
     /// A few names are compared one by one: the lengths alone tell most of them apart.
@@ -31,14 +34,14 @@ struct ByName {
 const FEW: usize = 8;
 
 impl ByName {
-    fn new(funnel: &Funnel) -> Self {
+    fn new<'n>(wanted: impl Iterator<Item = &'n Names> + Clone) -> Self {
         let listed = |names: &Names| match names {
             Names::Any => Vec::new(),
             Names::In(names) | Names::NotIn(names) => names.clone(),
         };
         let matching = |name: Option<&String>| {
-            funnel.steps.iter().enumerate().fold(0, |bits, (at, step)| {
-                let matches = match (&step.names, name) {
+            wanted.clone().enumerate().fold(0, |bits, (at, names)| {
+                let matches = match (names, name) {
                     (Names::Any, _) => true,
                     (Names::In(names), name) => name.is_some_and(|name| names.contains(name)),
                     (Names::NotIn(names), name) => name.is_none_or(|name| !names.contains(name)),
@@ -46,7 +49,7 @@ impl ByName {
                 bits | u64::from(matches) << at
             })
         };
-        let names = funnel.steps.iter().flat_map(|step| listed(&step.names));
+        let names = wanted.clone().flat_map(listed);
         let mut many: HashMap<Vec<u8>, u64, FixedState> =
             names.map(|name| (name.clone().into_bytes(), matching(Some(&name)))).collect();
         let nameless = matching(None);
@@ -117,16 +120,99 @@ impl<const TIMES: bool> Automaton<TIMES> {
     }
 }
 
+/// Several patterns of events, one bit each: the steps, or the exclusions.
+#[derive(Debug)]
+struct Patterns {
+    by_name: ByName,
+    /// The conditions of each, and which have any.
+    conditions: Vec<Conditions>,
+    conditional: u64,
+}
+
+impl Patterns {
+    fn new<'n>(wanted: impl Iterator<Item = (&'n Names, &'n [super::condition::Condition])> + Clone) -> Self {
+        let conditional =
+            |bits, (at, (_, conditions)): (usize, (_, &[_]))| bits | u64::from(!conditions.is_empty()) << at;
+        Self {
+            by_name: ByName::new(wanted.clone().map(|(names, _)| names)),
+            conditions: wanted.clone().map(|(_, conditions)| Conditions::new(conditions)).collect(),
+            conditional: wanted.enumerate().fold(0, conditional),
+        }
+    }
+
+    /// What an event matches, of which the name is known.
+    #[inline]
+    fn matched<'a>(&mut self, name: &Value<'a>, event: &impl Event<'a>, scratch: &mut Vec<u8>) -> Result<u64> {
+        let mut matched = match name {
+            Value::Text(name) => self.by_name.matched(name),
+            Value::Absent | Value::Null => self.by_name.nameless,
+            other => self.by_name.matched(other.text(scratch)?.unwrap_or_default()),
+        };
+        let mut open = matched & self.conditional;
+        while open != 0 {
+            let at = open.trailing_zeros() as usize;
+            open &= open - 1;
+            if !self.conditions[at].hold(event, scratch)? {
+                matched &= !(1 << at);
+            }
+        }
+        Ok(matched)
+    }
+}
+
+/// Numbers for the combinations of values that the held properties have.
+#[derive(Debug)]
+struct Held {
+    properties: Vec<String>,
+    known: HashMap<Vec<u8>, u32, FixedState>,
+    combination: Vec<u8>,
+}
+
+impl Held {
+    fn number<'a>(&mut self, event: &impl Event<'a>, scratch: &mut Vec<u8>) -> Result<u32> {
+        self.combination.clear();
+        for property in &self.properties {
+            let value = event.get(&mut Key::new(property))?;
+            // What is absent differs from every text, also from an empty one.
+            match value.text(scratch)? {
+                None => self.combination.push(0),
+                Some(text) => {
+                    self.combination.push(1);
+                    self.combination.extend(text.len().to_le_bytes());
+                    self.combination.extend(text);
+                }
+            }
+        }
+        if let Some(number) = self.known.get(&self.combination) {
+            return Ok(*number);
+        }
+        let number = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
+        self.known.try_reserve(1).map_err(|_| no_memory())?;
+        self.known.insert(self.combination.clone(), number);
+        Ok(number)
+    }
+}
+
+/// What a funnel needs that looks at the events of a user more than once.
+#[derive(Debug)]
+struct Whole {
+    rules: UserRules,
+    exclusions: Patterns,
+    held: Held,
+    events: Vec<Moment>,
+    outcomes: Vec<Outcome>,
+}
+
 /// A funnel with its working memory: one for a query, used for user after user.
 #[derive(Debug)]
 pub struct Scanner<const TIMES: bool> {
-    by_name: ByName,
-    /// The conditions of each step, and which steps have any.
-    conditions: Vec<Conditions>,
-    conditional: u64,
-    /// Mode `strict`: events that match nothing matter as well.
+    steps: Patterns,
+    /// Events that match nothing matter as well, with their times: in mode `strict`, and for sessions.
     every_event: bool,
     automaton: Automaton<TIMES>,
+    whole: Option<Box<Whole>>,
+    /// The times of the attempt that counts, when the automaton did not find it.
+    times: Vec<Micros>,
     id_key: Option<String>,
     name_key: String,
     time_key: String,
@@ -139,13 +225,29 @@ impl<const TIMES: bool> Scanner<TIMES> {
     /// Compiles a funnel.
     #[must_use]
     pub fn new(funnel: &Funnel) -> Self {
-        let conditional = |at: usize, step: &Step| u64::from(!step.conditions.is_empty()) << at;
+        Self::compile(funnel, funnel.needs_all_events())
+    }
+
+    fn compile(funnel: &Funnel, needs_all_events: bool) -> Self {
+        let whole = || Whole {
+            rules: funnel.user_rules(TIMES),
+            exclusions: Patterns::new(
+                funnel.exclude.iter().map(|exclusion| (&exclusion.names, exclusion.conditions.as_slice())),
+            ),
+            held: Held {
+                properties: funnel.hold.clone(),
+                known: HashMap::with_hasher(FixedState::with_seed(0)),
+                combination: Vec::new(),
+            },
+            events: Vec::new(),
+            outcomes: Vec::new(),
+        };
         Self {
-            by_name: ByName::new(funnel),
-            conditions: funnel.steps.iter().map(|step| Conditions::new(&step.conditions)).collect(),
-            conditional: funnel.steps.iter().enumerate().fold(0, |bits, (at, step)| bits | conditional(at, step)),
-            every_event: funnel.mode == Mode::Strict,
+            steps: Patterns::new(funnel.steps.iter().map(|step| (&step.names, step.conditions.as_slice()))),
+            every_event: funnel.mode == Mode::Strict || matches!(funnel.count, Count::Sessions(_)),
             automaton: Automaton::new(funnel),
+            whole: needs_all_events.then(|| Box::new(whole())),
+            times: Vec::new(),
             id_key: funnel.id_key.clone(),
             name_key: funnel.name_key.clone(),
             time_key: funnel.time_key.clone(),
@@ -173,6 +275,11 @@ impl<const TIMES: bool> Scanner<TIMES> {
                 kept?
             }
         };
+        if let Some(whole) = self.whole.take() {
+            let (whole, level) = self.whole_level(whole, &source, &kept, argument, poll);
+            self.whole = Some(whole);
+            return level;
+        }
         self.automaton.reset();
         let mut last = Micros::MIN;
         let mut in_order = true;
@@ -194,14 +301,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
             events.push((time, u32::try_from(events.len()).unwrap_or(u32::MAX), matched));
             Ok(true)
         })?;
-        let mut compared: u32 = 0;
-        events.sort_unstable_by(|a, b| {
-            compared = compared.wrapping_add(1);
-            if compared.is_multiple_of(1 << 16) {
-                poll();
-            }
-            (a.0, a.1).cmp(&(b.0, b.1))
-        });
+        sort(&mut events, &mut *poll, |event| (event.0, event.1));
         self.automaton.reset();
         for (at, (time, _, matched)) in events.iter().enumerate() {
             if at % POLL_EVERY == 0 {
@@ -215,10 +315,141 @@ impl<const TIMES: bool> Scanner<TIMES> {
         Ok(self.automaton.finish())
     }
 
+    /// As [`Scanner::level`], for a funnel that looks at all events of a user.
+    fn whole_level<'a, S: Events<'a>>(
+        &mut self,
+        mut whole: Box<Whole>,
+        source: &impl Fn() -> S,
+        kept: &Selection,
+        argument: &str,
+        poll: Poll<'_>,
+    ) -> (Box<Whole>, Result<usize>) {
+        whole.outcomes.clear();
+        let gathered = self.gather(&mut whole, &mut source(), kept, argument, &mut *poll);
+        if let Err(error) = gathered {
+            return (whole, Err(error));
+        }
+        whole.outcomes = whole.rules.outcomes(&whole.events, poll);
+        let best = whole.outcomes.iter().map(Outcome::level).max().unwrap_or(0);
+        if TIMES {
+            self.times.clear();
+            if let Some(outcome) = whole.outcomes.iter().find(|outcome| outcome.level() == best) {
+                times_of(outcome, whole.rules.mode, &mut self.times);
+            }
+        }
+        (whole, Ok(best))
+    }
+
+    /// Gathers the events that matter, in order of time.
+    fn gather<'a, S: Events<'a>>(
+        &mut self,
+        whole: &mut Whole,
+        source: &mut S,
+        kept: &Selection,
+        argument: &str,
+        poll: Poll<'_>,
+    ) -> Result<()> {
+        let Self { steps, every_event, name_key, time_key, scratch, .. } = self;
+        let Whole { rules, exclusions, held, events, .. } = whole;
+        events.clear();
+        held.known.clear();
+        let (mut name_key, mut time_key) = (Key::new(name_key), Key::new(time_key));
+        let mut clock = Clock::default();
+        let mut in_order = true;
+        for_each_while(source, argument, &mut *poll, |position, element| {
+            let Some(event) = element.event else { return Ok(true) };
+            if matches!(kept, Selection::Marked(marks) if !marks.get(position - 1)) {
+                return Ok(true);
+            }
+            let name = event.get(&mut name_key)?;
+            let matched = steps.matched(&name, &event, scratch)?;
+            let excluded = exclusions.matched(&name, &event, scratch)?;
+            if matched == 0 && excluded == 0 && !*every_event {
+                return Ok(true);
+            }
+            let time = event.time(&mut time_key, &mut clock)?.ok_or_else(|| without_time(matched, excluded))?;
+            in_order &= events.last().is_none_or(|last: &Moment| last.time <= time);
+            events.try_reserve(1).map_err(|_| no_memory())?;
+            events.push(Moment {
+                time,
+                place: u32::try_from(position - 1).unwrap_or(u32::MAX),
+                steps: matched,
+                excluded,
+                hold: if rules.hold && matched != 0 { held.number(&event, scratch)? } else { 0 },
+                counts: match rules.mode {
+                    Mode::Strict => true,
+                    Mode::StrictSteps => matched != 0,
+                    Mode::Ordered | Mode::Unordered => false,
+                },
+            });
+            Ok(true)
+        })?;
+        if !in_order {
+            sort(events, poll, |event| (event.time, event.place));
+        }
+        Ok(())
+    }
+
     /// The times of the attempt that counts, after [`Scanner::level`].
     #[must_use]
     pub fn times(&self) -> &[Micros] {
-        self.automaton.times()
+        if self.whole.is_some() { &self.times } else { self.automaton.times() }
+    }
+
+    /// Gives what is counted of the user, after [`Scanner::level`]: the times of its attempt, and whether exclusions made
+    /// its level lower. For funnels that count users that is one.
+    pub fn each_counted(&self, mut visit: impl FnMut(&[Micros], bool) -> Result<()>) -> Result<()> {
+        let Some(whole) = &self.whole else { return visit(self.automaton.times(), false) };
+        let mut times = Vec::new();
+        for outcome in &whole.outcomes {
+            times_of(outcome, whole.rules.mode, &mut times);
+            visit(&times, outcome.excluded)?;
+        }
+        Ok(())
+    }
+
+    /// From now on keeps which events the steps were matched by; costs a copy of the events that matter.
+    pub fn keep_matches(&mut self, funnel: &Funnel) {
+        if self.whole.is_none() {
+            *self = Self::compile(funnel, true);
+        }
+    }
+
+    /// A property, as text, of an event of the attempt that counts, after [`Scanner::keep_matches`]. `None` when there is
+    /// no such match, or the event has not got the property. Of several sessions or attempts the first best counts.
+    /// Walks the array once more, up to that event. Errors: those of [`Scanner::level`].
+    pub fn property<'a, S: Events<'a>>(
+        &mut self,
+        source: impl Fn() -> S,
+        argument: &str,
+        key: &str,
+        attribution: Attribution,
+        poll: Poll<'_>,
+    ) -> Result<Option<String>> {
+        let level = self.level(&source, argument, &mut *poll)?;
+        let outcomes = self.whole.as_ref().map_or(&[][..], |whole| &whole.outcomes);
+        let counts = outcomes.iter().find(|outcome| outcome.level() == level);
+        let Some(matched) = counts.and_then(|outcome| attribution.of(&outcome.matches)) else { return Ok(None) };
+        let wanted = usize::try_from(matched.place).unwrap_or(usize::MAX);
+        let mut property = None;
+        let scratch = &mut self.scratch;
+        for_each_while(&mut source(), argument, poll, |position, element| {
+            if position - 1 < wanted {
+                return Ok(true);
+            }
+            if let Some(event) = element.event {
+                let value = event.get(&mut Key::new(key))?;
+                property = value.text(scratch)?.map(|text| String::from_utf8_lossy(text).into_owned());
+            }
+            Ok(false)
+        })?;
+        Ok(property)
+    }
+
+    /// Whether exclusions made the level lower of anything counted, after [`Scanner::level`].
+    #[must_use]
+    pub fn excluded(&self) -> bool {
+        self.whole.as_ref().is_some_and(|whole| whole.outcomes.iter().any(|outcome| outcome.excluded))
     }
 
     /// Gives each event that matters, until `visit` says to stop.
@@ -231,7 +462,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
         poll: Poll<'_>,
         mut visit: impl FnMut(&mut Automaton<TIMES>, Micros, u64) -> Result<bool>,
     ) -> Result<()> {
-        let Self { by_name, conditions, conditional, every_event, automaton, name_key, time_key, scratch, .. } = self;
+        let Self { steps, every_event, automaton, name_key, time_key, scratch, .. } = self;
         let (mut name_key, mut time_key) = (Key::new(name_key), Key::new(time_key));
         let mut clock = Clock::default();
         for_each_while(source, argument, poll, |position, element| {
@@ -239,23 +470,11 @@ impl<const TIMES: bool> Scanner<TIMES> {
             if matches!(kept, Selection::Marked(marks) if !marks.get(position - 1)) {
                 return Ok(true);
             }
-            let mut matched = match event.get(&mut name_key)? {
-                Value::Text(name) => by_name.matched(name),
-                Value::Absent | Value::Null => by_name.nameless,
-                other => by_name.matched(other.text(scratch)?.unwrap_or_default()),
-            };
-            let mut open = matched & *conditional;
-            while open != 0 {
-                let step = open.trailing_zeros() as usize;
-                open &= open - 1;
-                if !conditions[step].hold(&event, scratch)? {
-                    matched &= !(1 << step);
-                }
-            }
+            let matched = steps.matched(&event.get(&mut name_key)?, &event, scratch)?;
             if matched == 0 && !*every_event {
                 return Ok(true);
             }
-            let time = event.time(&mut time_key, &mut clock)?.ok_or_else(|| without_time(matched))?;
+            let time = event.time(&mut time_key, &mut clock)?.ok_or_else(|| without_time(matched, 0))?;
             visit(automaton, time, matched)
         })
     }
@@ -270,10 +489,43 @@ const LAST_COPY: Options = Options {
     syntax: IntegerSyntax::Decimal,
 };
 
-fn without_time(matched: u64) -> Error {
-    let why = match matched {
-        0 => "In mode \"strict\" every event counts, so its time is needed.".to_owned(),
-        steps => format!("The event matches step {} of the funnel, so its time is needed.", steps.trailing_zeros() + 1),
+/// Sorts events by a key that no two share, and polls.
+fn sort<T>(events: &mut [T], poll: Poll<'_>, key: impl Fn(&T) -> (Micros, u32)) {
+    let mut compared: u32 = 0;
+    events.sort_unstable_by(|a, b| {
+        compared = compared.wrapping_add(1);
+        if compared.is_multiple_of(1 << 16) {
+            poll();
+        }
+        key(a).cmp(&key(b))
+    });
+}
+
+/// The times of an attempt: one for each step up to its level, [`NONE`] for one left out; in mode `unordered` when one,
+/// two, … different steps had been matched.
+fn times_of(outcome: &Outcome, mode: Mode, times: &mut Vec<Micros>) {
+    times.clear();
+    times.resize(outcome.level(), NONE);
+    for (at, matched) in outcome.matches.iter().enumerate() {
+        let place = if mode == Mode::Unordered { at } else { matched.step };
+        if let Some(time) = times.get_mut(place) {
+            *time = matched.time;
+        }
+    }
+}
+
+fn without_time(matched: u64, excluded: u64) -> Error {
+    let why = match (matched, excluded) {
+        (0, 0) => "In mode \"strict\", and to find sessions, every event's time is needed.".to_owned(),
+        (0, _) => {
+            format!(
+                "The event matches exclusion {} of the funnel, so its time is needed.",
+                excluded.trailing_zeros() + 1
+            )
+        }
+        (steps, _) => {
+            format!("The event matches step {} of the funnel, so its time is needed.", steps.trailing_zeros() + 1)
+        }
     };
     Error::new(Condition::InvalidDatetimeFormat, "event without a time")
         .detail(why)

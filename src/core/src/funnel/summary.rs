@@ -2,7 +2,7 @@
 //! layout that is updated in place and a stable JSON text form.
 //!
 //! Layout, all numbers little-endian: version `u32` = 1, steps `u32`, users seen `i64`, fingerprint of the funnel `u64`, optional
-//! steps as bits `u64`;
+//! steps as bits `u64`, users whom exclusions cost steps `i64`;
 //! for each step the users who reached it `i64`, the microseconds from the previous step summed over them `f64`, and from
 //! the first step `f64`; then the durations that are not in a digest yet: how many there are `u32`, how many there is room
 //! for `u32`, and each as step `u32`, from the previous `i64`, from the first `i64`; then the labels, each a length `u32`
@@ -19,7 +19,7 @@ use crate::error::{Condition, Error, Result};
 use crate::time::Micros;
 
 const VERSION: u32 = 1;
-const HEAD: usize = 32;
+const HEAD: usize = 40;
 const STEP: usize = 24;
 const WAITING: usize = 20;
 const FIRST_ROOM: usize = 16;
@@ -35,6 +35,9 @@ pub struct Summary {
     pub funnel: String,
     /// Users seen, whether they entered or not.
     pub users: i64,
+    /// Users whose level would be higher without the funnel's exclusions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub excluded: i64,
     /// The steps in order.
     pub steps: Vec<StepSummary>,
 }
@@ -54,6 +57,11 @@ pub struct StepSummary {
     pub from_previous: Durations,
     /// The times from the first step.
     pub from_start: Durations,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_zero(count: &i64) -> bool {
+    *count == 0
 }
 
 /// Times that users took, in microseconds.
@@ -112,8 +120,13 @@ pub fn empty<'l>(fingerprint: u64, steps: impl Iterator<Item = (&'l str, bool)>)
         from_previous: Durations::default(),
         from_start: Durations::default(),
     };
-    let summary =
-        Summary { version: VERSION, funnel: format!("{fingerprint:016x}"), users: 0, steps: steps.map(step).collect() };
+    let summary = Summary {
+        version: VERSION,
+        funnel: format!("{fingerprint:016x}"),
+        users: 0,
+        excluded: 0,
+        steps: steps.map(step).collect(),
+    };
     summary.with_room(FIRST_ROOM)
 }
 
@@ -153,6 +166,11 @@ pub fn add_user(bytes: &mut [u8], times: &[Micros]) -> Result<Option<Vec<u8>>> {
     Ok(None)
 }
 
+/// Notes that exclusions cost the user steps who was added last, in place. O(1).
+pub fn add_excluded(bytes: &mut [u8]) -> Result<()> {
+    add_int(bytes, 32, 1).ok_or_else(|| corrupt("The value ends within its head."))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a mean of durations needs no more than 53 bits")]
 const fn float(micros: Micros) -> f64 {
     micros as f64
@@ -185,6 +203,7 @@ pub fn together(one: &[u8], two: &[u8]) -> Result<Vec<u8>> {
         .hint("Group by the funnel's name as well."));
     }
     one.users = one.users.saturating_add(two.users);
+    one.excluded = one.excluded.saturating_add(two.excluded);
     for (step, other) in one.steps.iter_mut().zip(&two.steps) {
         step.users = step.users.saturating_add(other.users);
         for (durations, other) in
@@ -219,6 +238,7 @@ impl Summary {
         let optional =
             self.steps.iter().enumerate().fold(0u64, |bits, (at, step)| bits | u64::from(step.optional) << at);
         out.extend(optional.to_le_bytes());
+        out.extend(self.excluded.to_le_bytes());
         for step in &self.steps {
             out.extend(step.users.to_le_bytes());
             out.extend(step.from_previous.sum.to_le_bytes());
@@ -292,6 +312,7 @@ impl Summary {
             version: VERSION,
             funnel: format!("{fingerprint:016x}"),
             users: i64::from_le_bytes(number(bytes, 8).ok_or_else(short)?),
+            excluded: i64::from_le_bytes(number(bytes, 32).ok_or_else(short)?),
             steps,
         })
     }
@@ -318,6 +339,9 @@ impl Summary {
         }
         if !(1..=MOST_STEPS).contains(&summary.steps.len()) {
             return Err(wrong(format!("There are {} steps, not 1 to {MOST_STEPS}.", summary.steps.len())));
+        }
+        if !(0..=summary.users).contains(&summary.excluded) {
+            return Err(wrong("The excluded users are between 0 and all users.".into()));
         }
         // An optional step may have fewer users than the one after it, but none has more than there are.
         for step in &summary.steps {
@@ -386,6 +410,9 @@ mod tests {
         for times in users {
             if let Some(larger) = add_user(&mut bytes, times).unwrap() {
                 bytes = larger;
+            }
+            if times.len() == 1 {
+                add_excluded(&mut bytes).unwrap();
             }
         }
         bytes
@@ -474,6 +501,7 @@ mod tests {
             ("[5.0,1.0]", "[5.0,-1.0]"),
             ("[5.0,1.0]", "[5.0]"),
             ("\"users\":1", "\"users\":-1"),
+            ("\"users\":1", "\"users\":1,\"excluded\":2"),
             ("\"sum\":5.0", "\"sum\":1e999"),
         ] {
             let bad = good.replacen(from, to, 1);

@@ -20,17 +20,100 @@ use super::ordered::NONE;
 use super::rules::{Entry, Rules};
 use crate::time::Micros;
 
-/// The automaton. `TIMES` makes it remember when each step was matched.
-#[derive(Debug)]
-pub struct Unordered<const TIMES: bool> {
-    rules: Rules,
-    window: Micros,
-    /// The events of the window: time, kind, and what they match.
+/// The events of a window, with a largest matching of the steps into them.
+#[derive(Debug, Default)]
+pub struct Window {
+    /// The events: time, kind, and what they match.
     inside: VecDeque<(Micros, usize, u64)>,
     group: Group,
     matching: Served,
     /// The steps that are served, one bit each.
     served: u64,
+}
+
+impl Window {
+    /// Forgets all events.
+    pub fn clear(&mut self) {
+        self.inside.clear();
+        self.group.clear();
+        self.matching = Served::default();
+        self.served = 0;
+    }
+
+    /// Takes in the next event, in order of time.
+    pub fn push(&mut self, time: Micros, matched: u64, steps: usize) {
+        let kind = self.group.push(matched);
+        self.inside.push_back((time, kind, matched));
+        // More events of a kind than there are steps serve nothing more.
+        if self.group.count(kind) <= steps && self.served() != steps {
+            self.improve(steps);
+        }
+    }
+
+    /// Lets the events go that are earlier than that.
+    pub fn drop_before(&mut self, begin: Micros, steps: usize) {
+        while let Some((time, kind, _)) = self.inside.front().copied() {
+            if time >= begin {
+                break;
+            }
+            self.inside.pop_front();
+            if let Some(step) = self.group.leave(kind, &mut self.matching) {
+                self.served &= !(1 << step);
+                self.improve(steps);
+            }
+        }
+    }
+
+    /// How many steps are served.
+    #[must_use]
+    pub const fn served(&self) -> usize {
+        self.served.count_ones() as usize
+    }
+
+    /// Serves one more step if that is possible.
+    fn improve(&mut self, steps: usize) {
+        let open = (0..steps).filter(|step| self.served >> step & 1 == 0);
+        if let Some(step) = first_served(&self.group, open, &mut self.matching) {
+            self.served |= 1 << step;
+        }
+    }
+
+    /// The latest beginning of events inside that serve so many steps.
+    #[must_use]
+    pub fn latest_beginning(&self, level: usize, steps: usize) -> Micros {
+        let mut beginning = Micros::MAX;
+        self.latest(level, steps, |time| beginning = time);
+        beginning
+    }
+
+    /// The times of the latest events that serve so many steps, from the latest back.
+    pub fn latest(&self, level: usize, steps: usize, mut visit: impl FnMut(Micros)) {
+        let (mut group, mut matching, mut served) = (Group::new(), Served::default(), 0u64);
+        for (time, _, matched) in self.inside.iter().rev() {
+            if served.count_ones() as usize == level {
+                break;
+            }
+            let kind = group.push(*matched);
+            let open = (0..steps).filter(|step| served >> step & 1 == 0);
+            match first_served(&group, open, &mut matching) {
+                Some(step) => {
+                    served |= 1 << step;
+                    visit(*time);
+                }
+                None => {
+                    group.leave(kind, &mut matching);
+                }
+            }
+        }
+    }
+}
+
+/// The automaton. `TIMES` makes it remember when each step was matched.
+#[derive(Debug)]
+pub struct Unordered<const TIMES: bool> {
+    rules: Rules,
+    window: Micros,
+    inside: Window,
     opened: Micros,
     level: usize,
     /// When the level was first reached.
@@ -46,10 +129,7 @@ impl<const TIMES: bool> Unordered<TIMES> {
     pub fn new(rules: Rules) -> Self {
         Self {
             window: rules.window.unwrap_or(Micros::MAX),
-            inside: VecDeque::new(),
-            group: Group::new(),
-            matching: Served::default(),
-            served: 0,
+            inside: Window::default(),
             opened: NONE,
             level: 0,
             reached: NONE,
@@ -61,19 +141,12 @@ impl<const TIMES: bool> Unordered<TIMES> {
 
     /// Forgets all events, for the next user.
     pub fn reset(&mut self) {
-        self.empty();
+        self.inside.clear();
         self.opened = NONE;
         self.level = 0;
         self.reached = NONE;
         self.unsettled = false;
         self.best.clear();
-    }
-
-    fn empty(&mut self) {
-        self.inside.clear();
-        self.group.clear();
-        self.matching = Served::default();
-        self.served = 0;
     }
 
     /// The next event, in order of time: when it was and which steps it matches, one bit each, at least one.
@@ -85,32 +158,16 @@ impl<const TIMES: bool> Unordered<TIMES> {
                 return true;
             }
         }
-        let over = |since: Micros, window: Micros| time.saturating_sub(since) > window;
         if self.rules.entry == Entry::First {
-            if self.opened == NONE || over(self.opened, self.window) {
+            if self.opened == NONE || time.saturating_sub(self.opened) > self.window {
                 self.opened = time;
-                self.empty();
+                self.inside.clear();
             }
         } else {
-            while let Some((since, kind, _)) = self.inside.front().copied() {
-                if !over(since, self.window) {
-                    break;
-                }
-                self.inside.pop_front();
-                if let Some(step) = self.group.leave(kind, &mut self.matching) {
-                    self.served &= !(1 << step);
-                    self.improve();
-                }
-            }
+            self.inside.drop_before(self.rules.window_begin(time), self.rules.steps);
         }
-        let kind = self.group.push(matched);
-        self.inside.push_back((time, kind, matched));
-        // More events of a kind than there are steps serve nothing more.
-        let steps = self.rules.steps;
-        if self.group.count(kind) <= steps && self.served.count_ones() as usize != steps {
-            self.improve();
-        }
-        let level = self.served.count_ones() as usize;
+        self.inside.push(time, matched, self.rules.steps);
+        let level = self.inside.served();
         // Another event of the very time may do what an earlier one did, and make the beginning later: the times are
         // settled when the time is over.
         if level > self.level {
@@ -130,7 +187,9 @@ impl<const TIMES: bool> Unordered<TIMES> {
     fn settle(&mut self) {
         if self.unsettled {
             self.unsettled = false;
-            self.remember();
+            self.best.clear();
+            self.inside.latest(self.level, self.rules.steps, |time| self.best.push(time));
+            self.best.reverse();
         }
     }
 
@@ -138,37 +197,6 @@ impl<const TIMES: bool> Unordered<TIMES> {
     #[must_use]
     pub fn times(&self) -> &[Micros] {
         &self.best
-    }
-
-    /// Serves one more step if that is possible.
-    fn improve(&mut self) {
-        let open = (0..self.rules.steps).filter(|step| self.served >> step & 1 == 0);
-        if let Some(step) = first_served(&self.group, open, &mut self.matching) {
-            self.served |= 1 << step;
-        }
-    }
-
-    /// The times of the latest events that serve as many steps as the level says.
-    fn remember(&mut self) {
-        let (mut group, mut matching, mut served) = (Group::new(), Served::default(), 0u64);
-        self.best.clear();
-        for (time, _, matched) in self.inside.iter().rev() {
-            if self.best.len() == self.level {
-                break;
-            }
-            let kind = group.push(*matched);
-            let open = (0..self.rules.steps).filter(|step| served >> step & 1 == 0);
-            match first_served(&group, open, &mut matching) {
-                Some(step) => {
-                    served |= 1 << step;
-                    self.best.push(*time);
-                }
-                None => {
-                    group.leave(kind, &mut matching);
-                }
-            }
-        }
-        self.best.reverse();
     }
 }
 

@@ -1,0 +1,226 @@
+//! Which events the steps of an attempt were matched by, once its level, entry and end are known.
+
+use super::moment::{Moment, slots};
+use super::ordered_excluding::Found;
+use super::rules::{Rules, Ties};
+use super::slot::{Slot, bits};
+use crate::time::Micros;
+
+/// A step and the event that matched it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// The step, counted from 0.
+    pub step: usize,
+    /// When.
+    pub time: Micros,
+    /// The event's place in the array, from 0.
+    pub place: u32,
+}
+
+/// What an attempt did in the events of one time: the steps it took there, and what it had done before.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// The segment before, if any, among those of the same list.
+    pub before: Option<usize>,
+    /// Where the events of that time begin and end in the list of events.
+    pub events: (usize, usize),
+    /// The first step that it took there.
+    pub first: usize,
+    /// The last one.
+    pub last: usize,
+}
+
+/// The matches of an attempt that ended with a segment. `whole` says that it had to take every event of the times between
+/// its first and its last.
+/// O(k·events of each time).
+#[must_use]
+pub fn matches(rules: &Rules, events: &[Moment], segments: &[Segment], end: usize, whole: bool) -> Vec<Match> {
+    let mut found = Vec::new();
+    let mut at = Some(end);
+    while let Some(segment) = at.and_then(|at| segments.get(at)) {
+        let fill = whole && at != Some(end) && segment.before.is_some();
+        let events = &events[segment.events.0..segment.events.1];
+        let mut taken = match rules.ties {
+            _ if rules.increasing || segment.first == segment.last => first_match(events, segment.first),
+            Ties::Any => in_any_order(rules, events, segment.first, segment.last, fill),
+            Ties::Array => in_array_order(rules, events, segment.first, segment.last),
+        };
+        taken.reverse();
+        found.append(&mut taken);
+        at = segment.before;
+    }
+    found.reverse();
+    found
+}
+
+fn matched(step: usize, event: &Moment) -> Match {
+    Match { step, time: event.time, place: event.place }
+}
+
+fn first_match(events: &[Moment], step: usize) -> Vec<Match> {
+    events.iter().find(|event| event.steps >> step & 1 == 1).map(|event| matched(step, event)).into_iter().collect()
+}
+
+fn in_any_order(rules: &Rules, events: &[Moment], first: usize, last: usize, fill: bool) -> Vec<Match> {
+    let mut pairs = Pairs::new(events);
+    let needed = |step: &usize| *step == first || *step == last || !rules.is_optional(*step);
+    for step in (first..=last).filter(needed) {
+        pairs.serve(step);
+    }
+    if fill {
+        for step in (first..=last).filter(|step| !needed(step)) {
+            pairs.serve(step);
+        }
+    }
+    let mut taken: Vec<Match> = pairs.matches().collect();
+    taken.sort_by_key(|matched| matched.step);
+    taken
+}
+
+fn in_array_order(rules: &Rules, events: &[Moment], first: usize, last: usize) -> Vec<Match> {
+    // For each step the event that takes it first, and the step before it.
+    let mut reached: Vec<Option<(usize, usize)>> = vec![None; rules.steps];
+    for (at, event) in events.iter().enumerate() {
+        let mut new = Vec::new();
+        if event.steps >> first & 1 == 1 && reached[first].is_none() {
+            new.push((first, first));
+        }
+        for (before, _) in reached.iter().enumerate().filter(|(_, reached)| reached.is_some()) {
+            let next = rules.next_steps(before + 1);
+            new.extend(next.filter(|step| event.steps >> step & 1 == 1).map(|step| (step, before)));
+        }
+        for (step, before) in new {
+            reached[step].get_or_insert((at, before));
+        }
+    }
+    let mut taken = Vec::new();
+    let mut step = last;
+    while let Some((at, before)) = reached.get(step).copied().flatten() {
+        taken.push(matched(step, &events[at]));
+        if before == step {
+            break;
+        }
+        step = before;
+    }
+    taken.reverse();
+    taken
+}
+
+/// Events and the steps that they serve.
+struct Pairs<'e> {
+    events: &'e [Moment],
+    serves: Vec<Option<usize>>,
+}
+
+impl<'e> Pairs<'e> {
+    fn new(events: &'e [Moment]) -> Self {
+        Self { events, serves: vec![None; events.len()] }
+    }
+
+    /// Serves one more step, moving others where that helps. Source: H. W. Kuhn, augmenting paths.
+    fn serve(&mut self, step: usize) -> bool {
+        let mut tried = vec![false; self.events.len()];
+        self.augment(step, &mut tried)
+    }
+
+    fn augment(&mut self, step: usize, tried: &mut [bool]) -> bool {
+        for at in 0..self.events.len() {
+            if tried[at] || self.events[at].steps >> step & 1 == 0 {
+                continue;
+            }
+            tried[at] = true;
+            let free = match self.serves[at] {
+                None => true,
+                Some(other) => self.augment(other, tried),
+            };
+            if free {
+                self.serves[at] = Some(step);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn matches(&self) -> impl Iterator<Item = Match> {
+        self.serves.iter().zip(self.events).filter_map(|(step, event)| step.map(|step| matched(step, event)))
+    }
+}
+
+/// The matches of an attempt of mode `ordered`: of those that began and ended when it did and are not void, one that takes
+/// optional steps where it meets them.
+/// Its own entry is the only one, so at each level the latest match is all that matters. O(events·k²).
+#[must_use]
+pub fn ordered(rules: &Rules, events: &[Moment], found: Found) -> Vec<Match> {
+    let begin = events.partition_point(|event| event.time < found.entry);
+    let end = events.partition_point(|event| event.time <= found.done);
+    let mut segments: Vec<Segment> = Vec::new();
+    // For each level the last match and the segment that ends with it.
+    let mut levels: Vec<Option<(Micros, usize)>> = vec![None; rules.steps + 1];
+    let mut slot = Slot::new(rules);
+    let mut at = begin;
+    for at_once in slots(&events[begin..end]) {
+        let place = (at, at + at_once.len());
+        at = place.1;
+        let time = at_once.first().map_or(Micros::MIN, |event| event.time);
+        let open = time < rules.window_end(found.entry);
+        let excluded = at_once.iter().filter(|_| open).fold(0, |all, event| all | event.excluded);
+        slot.fill(at_once);
+        let mut next: Vec<Option<(Micros, usize)>> = (0..=rules.steps)
+            .map(|level| levels[level].filter(|_| !rules.spans(excluded).any(|(_, span)| span.open_at(level))))
+            .collect();
+        for (base, before) in levels.iter().enumerate().take(rules.steps) {
+            if base == 0 && time != found.entry || base > 0 && before.is_none() {
+                continue;
+            }
+            for first in rules.next_steps(base) {
+                let late = |within| before.is_some_and(|(last, _)| time.saturating_sub(last) > within);
+                if rules.within[first].is_some_and(late) {
+                    continue;
+                }
+                for last in bits(slot.reach(first).lasts) {
+                    let level = last + 1;
+                    if rules.spans(excluded).any(|(_, span)| span.from <= base && span.open_at(level)) {
+                        continue;
+                    }
+                    segments.push(Segment { before: before.map(|(_, segment)| segment), events: place, first, last });
+                    next[level] = Some((time, segments.len() - 1));
+                }
+            }
+        }
+        levels = next;
+    }
+    levels
+        .get(found.level)
+        .copied()
+        .flatten()
+        .map(|(_, segment)| matches(rules, events, &segments, segment, false))
+        .unwrap_or_default()
+}
+
+/// The matches of an attempt of mode `unordered`: its first event, and the latest others that serve so many steps.
+/// O(events·k²).
+#[must_use]
+pub fn unordered(events: &[Moment], steps: usize, found: Found) -> Vec<Match> {
+    let begin = events.partition_point(|event| event.time < found.entry);
+    let end = events.partition_point(|event| event.time <= found.done);
+    let inside = &events[begin..end];
+    let mut taken: Vec<Moment> = inside.iter().find(|event| event.steps != 0).copied().into_iter().collect();
+    let rank = |events: &[Moment]| {
+        let mut pairs = Pairs::new(events);
+        let served = (0..steps).filter(|step| pairs.serve(*step)).count();
+        (served, pairs.matches().collect::<Vec<_>>())
+    };
+    let first = taken.first().map(|event| event.place);
+    for event in inside.iter().rev().filter(|event| event.steps != 0 && Some(event.place) != first) {
+        if taken.len() >= found.level {
+            break;
+        }
+        taken.push(*event);
+        if rank(&taken).0 < taken.len() {
+            taken.pop();
+        }
+    }
+    let mut matches = rank(&taken).1;
+    matches.sort_by_key(|matched| (matched.time, matched.place));
+    matches
+}

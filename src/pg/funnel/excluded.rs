@@ -1,0 +1,22 @@
+//! `funnel_excluded`: whether exclusions cost a user steps.
+
+use eventkit_core::error::Result;
+
+use super::compile::Compiled;
+use super::level::level_of;
+use super::per_user::per_user;
+use crate::raw::types::{EventArray, HstoreArray, JsonbArray};
+
+fn excluded<A: EventArray>(events: Option<A>, compiled: Result<&mut Compiled<false>>) -> Result<Option<bool>> {
+    let compiled = compiled?;
+    let Some(events) = events else { return Ok(None) };
+    level_of(compiled, events)?;
+    Ok(Some(compiled.scanner.excluded()))
+}
+
+per_user!(
+    "funnel_excluded", excluded, Option<bool>,
+    hstore_array HstoreArray: funnel_excluded_hstore_array, funnel_excluded_hstore_array_definition;
+    jsonb_array JsonbArray: funnel_excluded_jsonb_array, funnel_excluded_jsonb_array_definition;
+    jsonb_document JsonbValue: funnel_excluded_jsonb_document, funnel_excluded_jsonb_document_definition;
+);
