@@ -25,5 +25,6 @@ pub mod partition;
 pub mod pattern;
 pub mod selection;
 pub mod sequence;
+pub mod session;
 pub mod time;
 pub mod value;

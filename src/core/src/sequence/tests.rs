@@ -152,7 +152,7 @@ fn rows(most: usize) -> impl Strategy<Value = Vec<(Micros, u64)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120_000))]
+    #![proptest_config(ProptestConfig::with_cases(100_000))]
     #[test]
     fn equals_the_search_that_tries_everything(text in pattern_text(3), rows in rows(10)) {
         let pattern = Pattern::read(text.as_bytes(), 3).unwrap();
