@@ -9,7 +9,7 @@ use eventkit_tests::shared;
 use postgres::Client;
 
 /// What users call, by subject, in the order of the page. What is in none of them serves the others.
-const SUBJECTS: [(&str, &[&str]); 5] = [
+const SUBJECTS: [(&str, &[&str]); 6] = [
     (
         "Event arrays",
         &[
@@ -28,6 +28,7 @@ const SUBJECTS: [(&str, &[&str]); 5] = [
         &["funnel_level", "funnel_times", "funnel_agg", "rollup", "funnel_table", "funnel_chart", "conversion_rate"],
     ),
     ("Funnels over plain rows", &["window_funnel", "retention"]),
+    ("Sequences and sessions", &["sequence_match", "sequence_count", "sequence_events", "sessionize"]),
     (
         "Daily partitions",
         &[
