@@ -72,9 +72,9 @@ impl Oracle<'_> {
         if at == self.rows.len() {
             let needs_no_row = |action: &Action| match action {
                 Action::Star => true,
-                Action::Time { comparison: Comparison::AtMost | Comparison::Below, .. } => true,
-                Action::Time { comparison: Comparison::AtLeast, distance: 0, .. } => true,
-                _ => false,
+                Action::Condition(_) | Action::Any => false,
+                Action::Time { comparison: Comparison::AtLeast, distance, .. } => *distance == 0,
+                Action::Time { comparison, .. } => matches!(comparison, Comparison::AtMost | Comparison::Below),
             };
             return left.iter().all(needs_no_row).then(|| (at, times.to_vec()));
         }
