@@ -9,7 +9,7 @@ use eventkit_tests::shared;
 use postgres::Client;
 
 /// What users call, by subject, in the order of the page. What is in none of them serves the others.
-const SUBJECTS: [(&str, &[&str]); 5] = [
+const SUBJECTS: [(&str, &[&str]); 6] = [
     (
         "Event arrays",
         &[
@@ -39,6 +39,7 @@ const SUBJECTS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("Funnels over plain rows", &["window_funnel", "retention"]),
+    ("Sequences and sessions", &["sequence_match", "sequence_count", "sequence_events", "sessionize"]),
     (
         "Daily partitions",
         &[

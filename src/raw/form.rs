@@ -12,6 +12,7 @@ use super::array::{Layout, NULL_HANDLE, View, head_size};
 use super::hstore::Hstore;
 use super::jsonb::{Child, Children, Container, HAS_OFFSET, LENGTH, Object, STRIDE};
 use super::out::Out;
+use super::pieces;
 use super::server::poll;
 use super::varlena::{Detoasted, Payload, aligned, corrupted, element};
 
@@ -41,6 +42,8 @@ pub trait Form {
     }
     /// Writes the selected elements of one or two arrays (see [`SECOND`]) as a new value, bytes unchanged.
     fn write(views: &[Self::View<'_>], selection: &Selection) -> Result<pg_sys::Datum>;
+    /// Cuts an array into values of so many elements each, one behind the other, bytes unchanged. O(bytes).
+    fn pieces(view: Self::View<'_>, lens: impl Iterator<Item = usize>) -> Result<Vec<pg_sys::Datum>>;
 }
 
 /// Elements that are `hstore`.
@@ -148,7 +151,7 @@ impl<L: Layout + 'static> Form for ArrayOf<L> {
         match selection {
             Selection::All => writer.all()?,
             Selection::Marked(marks) => {
-                let mut walk = Offsets { view: *first, position: 0, offset: 0 };
+                let mut walk = Offsets::new(*first);
                 while let Some((position, handle)) = walk.next()? {
                     if marks.get(position) {
                         writer.element(0, handle)?;
@@ -163,6 +166,10 @@ impl<L: Layout + 'static> Form for ArrayOf<L> {
         }
         Ok(writer.finish())
     }
+
+    fn pieces(view: View<'_>, lens: impl Iterator<Item = usize>) -> Result<Vec<pg_sys::Datum>> {
+        pieces::of_array(view, lens)
+    }
 }
 
 /// Writes the length and the lower bound of a one-dimensional array.
@@ -173,15 +180,25 @@ fn set_shape(bytes: &mut [u8], len: usize) {
 }
 
 /// The offsets of an array's elements, without looking inside of them.
-struct Offsets<'a> {
+pub(super) struct Offsets<'a> {
     view: View<'a>,
     position: usize,
     offset: usize,
 }
 
-impl Offsets<'_> {
+impl<'a> Offsets<'a> {
+    pub(super) const fn new(view: View<'a>) -> Self {
+        Self { view, position: 0, offset: 0 }
+    }
+
+    /// Where the next element begins, NULLs aside.
+    pub(super) const fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The position and the handle of the next element.
     #[inline]
-    fn next(&mut self) -> Result<Option<(usize, u32)>> {
+    pub(super) fn next(&mut self) -> Result<Option<(usize, u32)>> {
         if self.position >= self.view.len {
             return Ok(None);
         }
@@ -248,7 +265,7 @@ impl<'v, 'a> ArrayWriter<'v, 'a> {
             Selection::All => return Ok(all),
             Selection::Marked(marks) => {
                 for view in views {
-                    let mut walk = Offsets { view: *view, position: 0, offset: 0 };
+                    let mut walk = Offsets::new(*view);
                     while let Some((position, handle)) = walk.next()? {
                         if handle != NULL_HANDLE && marks.get(position) {
                             exact += walk.offset - handle as usize;
@@ -319,7 +336,7 @@ impl<'v, 'a> ArrayWriter<'v, 'a> {
             return Ok(());
         }
         for source in 0..self.views.len() {
-            let mut walk = Offsets { view: self.views[source], position: 0, offset: 0 };
+            let mut walk = Offsets::new(self.views[source]);
             while let Some((_, handle)) = walk.next()? {
                 self.element(source, handle)?;
             }
@@ -395,7 +412,7 @@ impl Form for JsonbDocument {
             Selection::Marked(marks) => marks.count(),
             Selection::Ordered(handles) => handles.len(),
         };
-        let mut writer = DocumentWriter::new(views, kept)?;
+        let mut writer = DocumentWriter::new(views, kept, views.iter().map(Container::data_len).sum())?;
         match selection {
             Selection::All => {
                 for (source, view) in views.iter().enumerate() {
@@ -433,10 +450,14 @@ impl Form for JsonbDocument {
         }
         Ok(writer.finish())
     }
+
+    fn pieces(view: Container<'_>, lens: impl Iterator<Item = usize>) -> Result<Vec<pg_sys::Datum>> {
+        pieces::of_document(view, lens)
+    }
 }
 
 /// Writes a `jsonb` array: entries first, in the room kept for them, and the children's bytes behind.
-struct DocumentWriter<'v, 'a> {
+pub(super) struct DocumentWriter<'v, 'a> {
     views: &'v [Container<'a>],
     out: Out,
     written: usize,
@@ -448,9 +469,9 @@ struct DocumentWriter<'v, 'a> {
 }
 
 impl<'v, 'a> DocumentWriter<'v, 'a> {
-    fn new(views: &'v [Container<'a>], kept: usize) -> Result<Self> {
+    /// Room for so many children, whose bytes take at most so much in the sources.
+    pub(super) fn new(views: &'v [Container<'a>], kept: usize, data: usize) -> Result<Self> {
         let count = u32::try_from(kept).ok().filter(|count| *count <= LENGTH).ok_or_else(too_large)?;
-        let data: usize = views.iter().map(|view| view.data_len()).sum();
         // An element that leaves its neighbours may need 3 bytes of padding that it did not have before.
         let mut out = Out::with_capacity(8 + kept * 4 + data + kept * 3)?;
         out.word(Container::array_head(count));
@@ -459,7 +480,7 @@ impl<'v, 'a> DocumentWriter<'v, 'a> {
         Ok(Self { views, out, written: 0, data, run: (0, 0, 0), end: 0 })
     }
 
-    fn child(&mut self, source: usize, child: &Child<'_>) -> Result<()> {
+    pub(super) fn child(&mut self, source: usize, child: &Child<'_>) -> Result<()> {
         if self.written.is_multiple_of(POLL_EVERY) {
             poll();
         }
@@ -496,7 +517,7 @@ impl<'v, 'a> DocumentWriter<'v, 'a> {
         self.run = (source, end, end);
     }
 
-    fn finish(mut self) -> pg_sys::Datum {
+    pub(super) fn finish(mut self) -> pg_sys::Datum {
         self.flush();
         self.out.into_datum()
     }

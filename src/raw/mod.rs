@@ -13,11 +13,13 @@ pub mod hstore;
 pub mod jsonb;
 pub mod numeric;
 pub mod out;
+mod pieces;
 pub mod place;
 pub mod server;
 pub mod state;
 pub mod types;
 pub mod varlena;
+pub mod window;
 
 #[cfg(target_endian = "big")]
 compile_error!("the varlena headers are read as on little-endian machines");

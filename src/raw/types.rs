@@ -62,6 +62,14 @@ pub trait EventArray: Varlena {
         // SAFETY: `write` builds a value of the type it read.
         Ok(unsafe { Self::wrap(datum) })
     }
+
+    /// The array cut into values of so many elements each, one behind the other.
+    fn pieces(&self, lens: impl Iterator<Item = usize>) -> Outcome<Vec<Self>> {
+        let opened = self.open();
+        let pieces = Self::Form::pieces(Self::Form::view(&opened, "events")?, lens)?;
+        // SAFETY: `pieces` builds values of the type it read.
+        Ok(pieces.into_iter().map(|datum| unsafe { Self::wrap(datum) }).collect())
+    }
 }
 
 macro_rules! varlena {

@@ -11,7 +11,7 @@ use crate::time::{Clock, Micros};
 use crate::value::Value;
 
 /// Sorts after every time that exists.
-const NO_TIME: Micros = Micros::MAX;
+pub(crate) const NO_TIME: Micros = Micros::MAX;
 
 /// Handles of the second source of [`append`] have this bit.
 pub const SECOND: u32 = 1 << 31;
@@ -19,17 +19,7 @@ pub const SECOND: u32 = 1 << 31;
 /// The array in order of time. O(n) when it is so already, O(n log n) otherwise.
 /// Errors: those of the source and of times that do not read; each names the argument and the element.
 pub fn sort<'a, S: Events<'a>>(source: &mut S, argument: &str, time_key: &str, poll: Poll<'_>) -> Result<Selection> {
-    let mut timed = Timed::with_capacity(source.len())?;
-    let mut time_key = Key::new(time_key);
-    let mut clock = Clock::default();
-    for_each(source, argument, poll, |_, element| {
-        let time = match &element.event {
-            Some(event) => event.time(&mut time_key, &mut clock)?,
-            None => None,
-        };
-        timed.push(time, element.handle);
-        Ok(())
-    })?;
+    let timed = Timed::read(source, argument, time_key, poll)?;
     if timed.in_order {
         return Ok(Selection::All);
     }
@@ -90,7 +80,7 @@ pub fn append<'a, S: Events<'a>>(
 }
 
 /// Handles with their times, and whether they came in order.
-struct Timed {
+pub(crate) struct Timed {
     /// Time, place among the others, handle.
     events: Vec<(Micros, u32, u32)>,
     in_order: bool,
@@ -98,6 +88,37 @@ struct Timed {
 }
 
 impl Timed {
+    /// The times of an array; [`NO_TIME`] for an event without one and for what is no event.
+    pub(crate) fn read<'a, S: Events<'a>>(
+        source: &mut S,
+        argument: &str,
+        time_key: &str,
+        poll: Poll<'_>,
+    ) -> Result<Self> {
+        let mut timed = Self::with_capacity(source.len())?;
+        let mut time_key = Key::new(time_key);
+        let mut clock = Clock::default();
+        for_each(source, argument, poll, |_, element| {
+            let time = match &element.event {
+                Some(event) => event.time(&mut time_key, &mut clock)?,
+                None => None,
+            };
+            timed.push(time, element.handle);
+            Ok(())
+        })?;
+        Ok(timed)
+    }
+
+    /// Whether the events came in order of time.
+    pub(crate) const fn in_order(&self) -> bool {
+        self.in_order
+    }
+
+    /// The times, in the order in which the events are now.
+    pub(crate) fn times(&self) -> impl Iterator<Item = Micros> {
+        self.events.iter().map(|event| event.0)
+    }
+
     fn with_capacity(len: usize) -> Result<Self> {
         let mut events = Vec::new();
         events.try_reserve_exact(len).map_err(|_| no_memory())?;
@@ -115,8 +136,19 @@ impl Timed {
         self.events.push((time, place, handle));
     }
 
-    /// The handles by time, stable. Polls from the comparison: unwinding out of a sort is safe.
+    /// The handles by time, stable.
     fn sorted(mut self, poll: Poll<'_>) -> Vec<u32> {
+        self.sort(poll);
+        self.handles()
+    }
+
+    /// The handles, in the order in which the events are now.
+    pub(crate) fn handles(self) -> Vec<u32> {
+        self.events.into_iter().map(|(_, _, handle)| handle).collect()
+    }
+
+    /// Brings the events into order of time, stably. Polls from the comparison: unwinding out of a sort is safe.
+    pub(crate) fn sort(&mut self, poll: Poll<'_>) {
         if !self.in_order {
             let mut compared: u32 = 0;
             // The place makes it stable; unlike a stable sort this one needs no memory that could be refused.
@@ -128,7 +160,6 @@ impl Timed {
                 (a.0, a.1).cmp(&(b.0, b.1))
             });
         }
-        self.events.into_iter().map(|(_, _, handle)| handle).collect()
     }
 }
 

@@ -3,4 +3,5 @@
 mod aggregate;
 mod array;
 mod pattern;
+mod sessionize;
 mod table;

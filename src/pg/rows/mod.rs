@@ -1,4 +1,4 @@
-//! Funnels and retention over plain rows in SQL.
+//! Funnels, sequences and retention over plain rows in SQL.
 
 use eventkit_core::error::{Condition, Error, Result};
 
@@ -7,6 +7,7 @@ use crate::raw::place;
 use crate::raw::types::{BoolArray, Varlena};
 
 mod retention;
+mod sequence;
 mod window_funnel;
 
 /// How many conditions a row has and which hold.

@@ -9,14 +9,15 @@
 use super::{Mode, no_memory};
 use crate::error::{Condition, Error, Result};
 use crate::funnel::definition::MOST_STEPS;
+use crate::packed::{LONGEST, fold, put, take, unfold};
 use crate::time::Micros;
 
 const VERSION: u8 = 1;
 const HEAD: usize = 24;
 /// Where the head says whether the rows came in order.
 const IN_ORDER: usize = 15;
-/// The longest row: ten bytes each for 64 bits.
-const ROW: usize = 20;
+/// The longest row.
+const ROW: usize = 2 * LONGEST;
 /// A first state's bytes: with the length word in front a size that the server's allocator has no waste for.
 const FIRST: usize = 124;
 /// The server refuses values from here on.
@@ -96,22 +97,6 @@ fn differs(first: Settings, row: Settings) -> Error {
     .hint(format!("Give a constant, or GROUP BY what {argument} depends on as well."))
 }
 
-/// Writes a number of up to 64 bits in front of `place`; the caller has reserved ten bytes. Gives the bytes written.
-#[inline]
-fn put(place: &mut [u8], mut number: u64) -> usize {
-    let mut at = 0;
-    for byte in place {
-        at += 1;
-        if number < 0x80 {
-            *byte = number as u8;
-            break;
-        }
-        *byte = number as u8 | 0x80;
-        number >>= 7;
-    }
-    at
-}
-
 /// Appends a row: its time and the steps it matches. `false` when the state has to grow first. O(1).
 /// Errors: `22023` for bytes that are no state.
 #[inline]
@@ -124,7 +109,7 @@ pub fn push(bytes: &mut [u8], time: Micros, matched: u64) -> Result<bool> {
     let Some(place) = bytes.get_mut(used..).and_then(|room| room.get_mut(..ROW)) else { return Ok(false) };
     // Wrapped around, a distance still leads from the one time to the other.
     let distance = time.wrapping_sub(last);
-    let written = put(place, (distance << 1 ^ distance >> 63).cast_unsigned());
+    let written = put(place, fold(distance));
     let written = written + place.get_mut(written..).map_or(0, |place| put(place, matched));
     let head: &mut [u8; HEAD] = bytes.first_chunk_mut().ok_or_else(broken)?;
     if time < last && used > HEAD {
@@ -250,22 +235,6 @@ impl<'b> Rows<'b> {
 /// Reads a row and moves behind it.
 #[inline]
 fn row(walk: &mut &[u8], last: Micros) -> Result<(Micros, u64)> {
-    let folded = number(walk)?;
-    let distance = (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed();
-    Ok((last.wrapping_add(distance), number(walk)?))
-}
-
-/// Reads a number and moves behind it.
-#[inline]
-fn number(walk: &mut &[u8]) -> Result<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = walk.split_first().ok_or_else(broken)?;
-        *walk = rest;
-        number |= u64::from(byte & 0x7F) << shift;
-        if *byte < 0x80 {
-            return Ok(number);
-        }
-    }
-    Err(broken())
+    let distance = unfold(take(walk).ok_or_else(broken)?);
+    Ok((last.wrapping_add(distance), take(walk).ok_or_else(broken)?))
 }
