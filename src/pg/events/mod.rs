@@ -2,5 +2,6 @@
 
 mod aggregate;
 mod array;
+mod chunks;
 mod pattern;
 mod table;

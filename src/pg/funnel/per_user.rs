@@ -1,4 +1,5 @@
-//! The shape of a function over one user's events: three forms of event array, each with the short and the full funnel.
+//! The shape of a function over one user's events: three forms of event array and the chunks of one, each with the short
+//! and the full funnel.
 
 /// Declares such a function: its SQL name, the generic body that takes the events and the compiled funnel, the type it
 /// gives, and the Rust names (symbols of the library) of the two for each form.
@@ -15,7 +16,7 @@ macro_rules! per_user {
             use crate::pg::raise::OrRaise;
             use crate::raw::types::{JsonbValue, TextArray};
 
-            #[pg_extern(name = $name, immutable, parallel_safe, cost = 500)]
+            #[pg_extern(name = $name, immutable, parallel_safe, cost = 500, requires = ["event_chunks_type"])]
             fn $short(
                 events: Option<$array>,
                 steps: Option<TextArray>,
@@ -29,7 +30,7 @@ macro_rules! per_user {
                 result.or_raise()
             }
 
-            #[pg_extern(name = $name, immutable, parallel_safe, cost = 500)]
+            #[pg_extern(name = $name, immutable, parallel_safe, cost = 500, requires = ["event_chunks_type"])]
             fn $full(
                 events: Option<$array>,
                 definition: Option<JsonbValue>,

@@ -10,6 +10,8 @@
 //!
 //! Durations wait until their room is full, since a digest takes a hundred of them as fast as one.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::definition::{LONGEST_LABEL, MOST_STEPS};
@@ -310,33 +312,55 @@ impl Summary {
                 .hint("Summaries are made by funnel_agg and written by casting them to text.")
         };
         let summary: Self = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if summary.version != VERSION {
-            return Err(wrong(format!("The version is {}, not {VERSION}.", summary.version)));
+        match summary.flaw() {
+            None => Ok(summary),
+            Some(flaw) => Err(wrong(flaw)),
         }
-        if summary.funnel.len() != 16 || !summary.funnel.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(wrong("The funnel's fingerprint is not sixteen hexadecimal digits.".into()));
+    }
+
+    /// Reads the bytes of a binary message, which hold just a value's. Errors: `22P03`.
+    pub fn from_binary(bytes: &[u8]) -> Result<Self> {
+        let wrong = |detail: Cow<'static, str>| {
+            Error::new(Condition::InvalidBinaryRepresentation, "invalid binary form of funnel_summary")
+                .detail(detail)
+                .hint("Write it with COPY … (FORMAT binary), or use the text form.")
+        };
+        let summary = Self::decode(bytes).map_err(|error| wrong(error.into_report().detail.unwrap_or_default()))?;
+        match summary.flaw() {
+            None => Ok(summary),
+            Some(flaw) => Err(wrong(flaw.into())),
         }
-        if !(1..=MOST_STEPS).contains(&summary.steps.len()) {
-            return Err(wrong(format!("There are {} steps, not 1 to {MOST_STEPS}.", summary.steps.len())));
+    }
+
+    /// What no summary that `funnel_agg` made would have, as a sentence.
+    fn flaw(&self) -> Option<String> {
+        if self.version != VERSION {
+            return Some(format!("The version is {}, not {VERSION}.", self.version));
+        }
+        if self.funnel.len() != 16 || !self.funnel.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
+            return Some("The funnel's fingerprint is not sixteen hexadecimal digits.".to_owned());
+        }
+        if !(1..=MOST_STEPS).contains(&self.steps.len()) {
+            return Some(format!("There are {} steps, not 1 to {MOST_STEPS}.", self.steps.len()));
         }
         // An optional step may have fewer users than the one after it, but none has more than there are.
-        for step in &summary.steps {
+        for step in &self.steps {
             if step.label.contains('\0') || step.label.chars().count() > LONGEST_LABEL {
-                return Err(wrong(format!(
-                    "A label has at most {LONGEST_LABEL} characters, none of them a zero byte."
-                )));
+                return Some(format!("A label has at most {LONGEST_LABEL} characters, none of them a zero byte."));
             }
-            let users = 0..=summary.users;
-            if !users.contains(&step.users) {
-                return Err(wrong("The users of a step are between 0 and all users.".into()));
+            if !(0..=self.users).contains(&step.users) {
+                return Some("The users of a step are between 0 and all users.".to_owned());
             }
             for durations in [&step.from_previous, &step.from_start] {
                 if !durations.sum.is_finite() || Digest::of_centroids(durations.digest.centroids().to_vec()).is_none() {
-                    return Err(wrong("Sums, means and weights are finite numbers, weights at least 1, and a digest has at most 100 centroids.".into()));
+                    return Some(
+                        "Sums, means and weights are finite numbers, weights at least 1, and a digest has at most 100 centroids."
+                            .to_owned(),
+                    );
                 }
             }
         }
-        Ok(summary)
+        None
     }
 }
 
