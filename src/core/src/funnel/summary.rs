@@ -425,6 +425,21 @@ mod tests {
         summary
     }
 
+    /// Does with a summary all that can be done with one; what it gives can be read again.
+    fn use_all(read: &Summary, other: &[u8]) -> bool {
+        for step in &read.steps {
+            let _ = (step.from_previous.digest.quantile(0.5), step.from_start.digest.quantile(0.9));
+        }
+        let _ = (crate::funnel::table::rows(read), crate::funnel::chart::text(read, 40));
+        let mut bytes = read.encode();
+        if let Ok(Some(larger)) = add_user(&mut bytes, &[1, 2, 3]) {
+            bytes = larger;
+        }
+        let twice = together(&bytes, &bytes);
+        let _ = together(&bytes, other);
+        Summary::decode(&bytes).is_ok() && twice.is_ok_and(|twice| Summary::decode(&twice).is_ok())
+    }
+
     proptest! {
         #[test]
         fn parts_put_together_equal_the_whole(a in users(60), b in users(60)) {
@@ -451,6 +466,68 @@ mod tests {
         fn the_text_form_gives_the_same_summary(a in users(60)) {
             let summary = Summary::decode(&summary(&a)).unwrap();
             prop_assert_eq!(Summary::from_text(&summary.to_text()).unwrap(), summary);
+        }
+
+        #[test]
+        fn the_binary_form_gives_the_same_summary(a in users(60)) {
+            let summary = Summary::decode(&summary(&a)).unwrap();
+            prop_assert_eq!(Summary::from_binary(&summary.encode()).unwrap(), summary);
+        }
+
+        #[test]
+        fn a_mutated_encoding_gives_a_sound_summary_or_an_error(
+            a in users(40), b in users(40),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..4), 1..6),
+            cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = Summary::decode(&summary(&a)).unwrap().encode();
+            for (at, byte, how) in changes {
+                let at = at.index(bytes.len());
+                match how {
+                    0 => bytes[at] = byte,
+                    1 => bytes[at] ^= 1 << (byte % 8),
+                    2 => bytes.insert(at, byte),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            match Summary::from_binary(&bytes) {
+                Ok(read) => {
+                    prop_assert_eq!(&Summary::from_text(&read.to_text()).unwrap(), &read);
+                    prop_assert_eq!(&Summary::from_binary(&read.encode()).unwrap(), &read);
+                    prop_assert!(use_all(&read, &summary(&b)));
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.condition, Condition::InvalidBinaryRepresentation);
+                    prop_assert!(error.detail.as_ref().is_some_and(|detail| !detail.is_empty()) && error.hint.is_some());
+                }
+            }
+        }
+
+        #[test]
+        fn a_mutated_text_gives_a_sound_summary_or_an_error(
+            a in users(20), b in users(20),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), "[-0-9.eE,:\"{}\\[\\]a-z]{0,3}", 0usize..4), 1..4),
+        ) {
+            let mut text = Summary::decode(&summary(&a)).unwrap().to_text();
+            for (at, with, length) in changes {
+                // The text is of single bytes.
+                let at = at.index(text.len());
+                text.replace_range(at..(at + length).min(text.len()), &with);
+                if text.is_empty() { break }
+            }
+            match Summary::from_text(&text) {
+                Ok(read) => {
+                    prop_assert_eq!(&Summary::from_binary(&read.encode()).unwrap(), &read);
+                    prop_assert!(use_all(&read, &summary(&b)));
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.condition, Condition::InvalidTextRepresentation);
+                    prop_assert!(error.detail.as_ref().is_some_and(|detail| !detail.is_empty()) && error.hint.is_some());
+                }
+            }
         }
 
         #[test]
