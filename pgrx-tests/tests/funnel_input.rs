@@ -398,7 +398,7 @@ fn definitions_of_a_megabyte_are_read_or_refused() {
         r#"SELECT jsonb_build_object('steps', jsonb_build_array('b'), 'mode', repeat('x', 1000000))"#,
         r#"SELECT jsonb_build_object('steps', jsonb_build_array('b'), 'window', repeat('x', 1000000))"#,
         r#"SELECT jsonb_build_object('steps', jsonb_build_array(jsonb_build_object('event', 'b', 'where', jsonb_build_object('p', jsonb_build_object(repeat('x', 1000000), 1)))))"#,
-        r#"SELECT jsonb_build_object('steps', jsonb_agg('s')) FROM generate_series(1, 200000)"#,
+        r#"SELECT jsonb_build_object('steps', jsonb_agg('s'::text)) FROM generate_series(1, 200000)"#,
     ] {
         let failure = run(definition).unwrap_err();
         clear(&failure, definition);

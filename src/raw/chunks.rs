@@ -113,18 +113,33 @@ impl<'b> Chunks<'b> {
         Ok(Self { bytes, kind, count })
     }
 
+    /// Where each array starts and ends. Errors: `XX001`, after which there is no more.
+    fn spans(self) -> impl Iterator<Item = Result<(usize, usize)>> + 'b {
+        let mut at = HEAD;
+        let mut sound = true;
+        (0..self.count).map_while(move |_| {
+            let start = at;
+            sound.then(|| {
+                let end = packed_end(self.bytes, start);
+                match end {
+                    Ok(end) => at = aligned(end),
+                    Err(_) => sound = false,
+                }
+                end.map(|end| (start, end))
+            })
+        })
+    }
+
     /// Each array, decompressed. O(bytes). Errors: `XX001`.
     fn open(&self) -> Result<Vec<Detoasted>> {
         let mut opened = Vec::new();
         opened.try_reserve_exact(self.count).map_err(|_| no_memory())?;
-        let mut at = HEAD;
-        for _ in 0..self.count {
+        for span in self.spans() {
             poll();
-            let end = packed_end(self.bytes, at)?;
+            let (start, _) = span?;
             // SAFETY: `packed_end` has found a plain or a compressed value that ends within ours, which outlives the
             // result here and in `visit_form`; it lies at a multiple of 4, since ours does.
-            opened.push(unsafe { Detoasted::open(pg_sys::Datum::from(self.bytes.as_ptr().add(at))) });
-            at = aligned(end);
+            opened.push(unsafe { Detoasted::open(pg_sys::Datum::from(self.bytes.as_ptr().add(start))) });
         }
         Ok(opened)
     }
@@ -415,5 +430,122 @@ impl<'a, F: Form> Events<'a> for ChunksWalk<'_, 'a, F> {
     #[cold]
     fn place(&self, position: usize) -> String {
         format!("element {} of chunk {}", position - self.before as usize, self.next)
+    }
+}
+
+#[cfg(test)]
+mod layout_tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn any_bytes_give_arrays_inside_of_them_or_an_error(
+            used in prop_oneof![8u32..200, any::<u32>()], kind in 0u32..5, count in prop_oneof![0u32..6, any::<u32>()],
+            arrays in prop::collection::vec((prop_oneof![0u32..40, any::<u32>()], 0u32..4, any::<u32>()), 0..8),
+            rest in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let mut bytes: Vec<u8> = [used, kind, count].iter().flat_map(|number| number.to_ne_bytes()).collect();
+            for (len, flags, word) in arrays {
+                bytes.extend((len << 2 | flags).to_ne_bytes());
+                bytes.extend(word.to_ne_bytes());
+            }
+            bytes.extend(rest);
+            if let Ok(chunks) = Chunks::read(&bytes) {
+                let mut last = HEAD;
+                for (start, end) in chunks.spans().map_while(|span| span.ok()) {
+                    prop_assert!(start >= last && start.is_multiple_of(4) && start + 4 <= end && end <= bytes.len());
+                    last = end;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    //! Values damaged in memory, as no client can make them, are read by the functions.
+
+    use std::panic::AssertUnwindSafe;
+
+    use pgrx::prelude::*;
+
+    use super::*;
+    use eventkit_core::event::{Event, Key};
+
+    /// Looks at each event, twice.
+    struct Look;
+
+    impl Visit for Look {
+        type Output = usize;
+
+        fn visit<'a, S: Events<'a>>(self, source: impl Fn() -> S) -> Result<usize> {
+            let mut seen = 0;
+            for _ in 0..2 {
+                let mut walk = source();
+                let mut key = Key::new("event");
+                while let Some(element) = walk.next()? {
+                    if let Some(event) = element.event {
+                        event.get(&mut key)?;
+                        seen += 1;
+                    }
+                }
+            }
+            Ok(seen)
+        }
+    }
+
+    /// The value of these bytes after the length word.
+    fn value(bytes: &[u8]) -> EventChunks {
+        let mut out = Out::with_capacity(4 + bytes.len()).unwrap_or_else(|error| panic!("{error}"));
+        out.bytes(bytes);
+        // SAFETY: the type is ours, and its readers take any bytes.
+        unsafe { EventChunks::wrap(out.into_datum()) }
+    }
+
+    /// Reads the events and writes the text; whether both could be done.
+    fn use_all(bytes: &[u8]) -> bool {
+        let read = || {
+            let text = Chunks::read(bytes).and_then(Chunks::to_text);
+            value(bytes).visit(Look).is_ok() && text.is_ok()
+        };
+        // The server raises an error for compressed data that is none.
+        PgTryBuilder::new(AssertUnwindSafe(read)).catch_others(|_| false).execute()
+    }
+
+    #[pg_test]
+    fn damaged_values_give_events_or_an_error() {
+        let event = r#"{"event": "view", "time": 1704067200, "p": {"q": [1.5, null, true]}}"#;
+        let mut tested = (0, 0);
+        for (events, compressed) in [(vec![event; 3], false), (vec![event; 60], true)] {
+            let text = std::ffi::CString::new(format!("[{}]", events.join(", "))).unwrap_or_default();
+            let mut chunk = jsonb::read_json(&text);
+            if compressed {
+                // SAFETY: the value is a plain varlena, and 'p' is the method that every server has.
+                chunk = unsafe { JsonbValue::wrap(pg_sys::toast_compress_datum(chunk.datum(), b'p' as _)) };
+            }
+            // Without a state the call frame is not looked at.
+            let first =
+                add(std::ptr::null_mut(), None, chunk).and_then(finish).unwrap_or_else(|error| panic!("{error}"));
+            let one = first.open().bytes().get(4..).unwrap_or_default().to_vec();
+            let part = &one[HEAD..];
+            let both = build(Kind::JsonbDocument, 2, &[part, part], 0).unwrap_or_else(|error| panic!("{error}"));
+            let good = both.open().bytes().get(4..).unwrap_or_default().to_vec();
+            assert!(use_all(&good));
+            for at in 0..good.len() {
+                for damage in [1u8, 2, 4, 0x40, 0x80, 0xff] {
+                    let mut bad = good.clone();
+                    bad[at] ^= damage;
+                    match use_all(&bad) {
+                        true => tested.0 += 1,
+                        false => tested.1 += 1,
+                    }
+                }
+                let _ = use_all(&good[..at]);
+            }
+        }
+        assert!(tested.0 > 100 && tested.1 > 100, "{tested:?}");
     }
 }
