@@ -33,6 +33,14 @@ BEGIN
         ('event_array_agg_combine_jsonb', $$Serves the aggregate event_array_agg as its combine function. SELECT eventkit.event_array_agg(event) FROM raw_events;$$),
         ('event_array_agg_finish_hstore', $$Serves the aggregate event_array_agg as its final function. SELECT eventkit.event_array_agg(event) FROM raw_events;$$),
         ('event_array_agg_finish_jsonb', $$Serves the aggregate event_array_agg as its final function. SELECT eventkit.event_array_agg(event) FROM raw_events;$$),
+        ('event_chunks', $$Gathers a user's event arrays, one a day for example, into one value for the functions over a user: as they are stored, compressed ones still compressed, no event read or copied. ORDER BY day inside spares a sort of the events. Where ids are looked at (id_key in a definition), the copy in the chunk gathered last counts. NULLs are left out. SELECT user_id, eventkit.funnel_level(eventkit.event_chunks(events ORDER BY day), ARRAY['view', 'pay'], '1 day') FROM user_days GROUP BY user_id;$$),
+        ('event_chunks_add', $$Serves the aggregate event_chunks as its transition function. SELECT eventkit.event_chunks(events) FROM user_days;$$),
+        ('event_chunks_combine', $$Serves the aggregate event_chunks as its combine function. SELECT eventkit.event_chunks(events) FROM user_days;$$),
+        ('event_chunks_finish', $$Serves the aggregate event_chunks as its final function. SELECT eventkit.event_chunks(events) FROM user_days;$$),
+        ('event_chunks_in', $$Reads the text form of event_chunks, a JSON array of arrays of events, as a cast does. SELECT '[[{"event": "view", "time": 1}], [{"event": "pay", "time": 2}]]'::eventkit.event_chunks;$$),
+        ('event_chunks_out', $$Writes the text form of event_chunks, a JSON array of arrays of events. SELECT eventkit.event_chunks(events)::text FROM user_days;$$),
+        ('event_chunks_recv', $$Serves COPY and drivers: reads the binary form of event_chunks, a version byte and the text form. SELECT eventkit.event_chunks(events) FROM user_days;$$),
+        ('event_chunks_send', $$Serves COPY and drivers: writes the binary form of event_chunks, a version byte and the text form. SELECT eventkit.event_chunks_send(eventkit.event_chunks(events)) FROM user_days;$$),
         ('funnel_level', $$Tells how many steps of a funnel one user's events reach, in order and within the window of the first. SELECT eventkit.funnel_level(events, ARRAY['view', 'cart', 'pay'], '6 hours') FROM user_events;$$),
         ('funnel_times', $$Tells when one user matched each step, in the best attempt (the one completed first, of those the one that began last); NULL for an optional step left out. SELECT eventkit.funnel_times(events, ARRAY['view', 'cart', 'pay'], '6 hours') FROM user_events;$$),
         ('funnel_property', $$Tells a property of an event that the best attempt of one user was made of, as text: attribution => 'first' takes the first match, 'last' the last one, 'step 2' the match of that step; NULL when there is no such match or property. To break a funnel down by it, group by it. SELECT eventkit.funnel_property(events, ARRAY['view', 'cart', 'pay'], '6 hours', 'platform') AS platform, eventkit.funnel_agg(events, ARRAY['view', 'cart', 'pay'], '6 hours') FROM user_events GROUP BY 1;$$),
@@ -44,6 +52,8 @@ BEGIN
         ('funnel_summary_finish', $$Serves the aggregates funnel_agg and rollup as their final function. SELECT eventkit.rollup(summary) FROM daily_funnels;$$),
         ('funnel_summary_in', $$Reads the text form of a funnel_summary, as a cast does. SELECT stored::eventkit.funnel_summary FROM exported_funnels;$$),
         ('funnel_summary_out', $$Writes the text form of a funnel_summary, a JSON document. SELECT summary::text FROM daily_funnels;$$),
+        ('funnel_summary_recv', $$Serves COPY and drivers: reads the binary form of a funnel_summary. SELECT eventkit.rollup(summary) FROM daily_funnels;$$),
+        ('funnel_summary_send', $$Serves COPY and drivers: writes the binary form of a funnel_summary. SELECT eventkit.funnel_summary_send(summary) FROM daily_funnels;$$),
         ('rollup', $$Puts summaries of one funnel together, of several days for example. SELECT eventkit.rollup(summary) FROM daily_funnels;$$),
         ('funnel_table', $$Lists the steps of a funnel: users, shares, drop-off, and the times from the step before and from the first (median and 90th percentile to about one percent in rank, and the mean). SELECT * FROM eventkit.funnel_table((SELECT eventkit.funnel_agg(events, ARRAY['view', 'pay'], '6 hours') FROM user_events));$$),
         ('conversion_rate', $$Tells the share of those who entered a funnel that reached its last step, NULL when nobody entered. SELECT eventkit.conversion_rate(summary) FROM daily_funnels;$$),
@@ -93,6 +103,7 @@ BEGIN
 END
 $comments$;
 
+COMMENT ON TYPE event_chunks IS 'The event arrays of one user, all in one form: made by the aggregate event_chunks, read by the functions over a user. Its text form is a JSON array of arrays of events.';
 COMMENT ON TYPE funnel_summary IS 'A funnel over many users in figures: made by funnel_agg, put together by rollup, read by funnel_table and funnel_chart.';
 COMMENT ON TABLE dedupe_progress IS 'How far each unfinished dedupe_table has come; a row goes when its run ends.';
 COMMENT ON COLUMN dedupe_progress.relation IS 'The table or partition.';

@@ -20,6 +20,7 @@ const SUBJECTS: [(&str, &[&str]); 6] = [
             "filter_events",
             "count_events",
             "event_array_agg",
+            "event_chunks",
         ],
     ),
     ("Tables of event arrays", &["dedupe_table", "plan_dedupe_table"]),
@@ -223,6 +224,7 @@ const FIXTURES: &str = r#"
     CREATE TABLE user_events (user_id text PRIMARY KEY, events jsonb NOT NULL);
     INSERT INTO user_events VALUES ('ann', '[{"event_id": 1, "event": "view", "time": "2024-01-31T10:00:00Z"}]');
     CREATE TABLE raw_events AS SELECT user_id, events -> 0 AS event FROM user_events;
+    CREATE TABLE user_days AS SELECT user_id, date '2024-01-31' AS day, events FROM user_events;
     CREATE TABLE daily_funnels AS
         SELECT eventkit.funnel_agg(events, ARRAY['view', 'pay'], '6 hours') AS summary FROM user_events;
     CREATE TABLE exported_funnels AS SELECT summary::text AS stored FROM daily_funnels;

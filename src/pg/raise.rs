@@ -12,6 +12,7 @@ const fn errcode(condition: Condition) -> PgSqlErrorCode {
         Condition::NullValueNotAllowed => E::ERRCODE_NULL_VALUE_NOT_ALLOWED,
         Condition::ArraySubscript => E::ERRCODE_ARRAY_ELEMENT_ERROR,
         Condition::InvalidTextRepresentation => E::ERRCODE_INVALID_TEXT_REPRESENTATION,
+        Condition::InvalidBinaryRepresentation => E::ERRCODE_INVALID_BINARY_REPRESENTATION,
         Condition::NumericValueOutOfRange => E::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
         Condition::InvalidDatetimeFormat => E::ERRCODE_INVALID_DATETIME_FORMAT,
         Condition::DatetimeFieldOverflow => E::ERRCODE_DATETIME_FIELD_OVERFLOW,

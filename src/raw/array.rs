@@ -52,15 +52,7 @@ impl<'a> View<'a> {
         let element_type = at(3)?;
         match dimensions {
             0 => return Ok(Self { element_type, len: 0, from_one: true, nulls: None, data: &[] }),
-            1 => {}
-            many => {
-                return Err(Error::new(
-                    Condition::ArraySubscript,
-                    format!("argument \"{argument}\" has {many} dimensions, not one"),
-                )
-                .detail("An event array is a list of events.")
-                .hint("Flatten it with ARRAY(SELECT unnest(events))."));
-            }
+            _ => Self::check_dimensions(bytes, argument)?,
         }
         let len = usize::try_from(at(4)?.cast_signed()).map_err(|_| broken())?;
         let from_one = at(5)? == 1;
@@ -72,6 +64,19 @@ impl<'a> View<'a> {
         };
         let data = bytes.get(start..).ok_or_else(broken)?;
         Ok(Self { element_type, len, from_one, nulls, data })
+    }
+
+    /// Refuses an array, given as its first 8 bytes at least, of more than one dimension. Errors: `2202E`.
+    pub fn check_dimensions(bytes: &[u8], argument: &str) -> Result<()> {
+        match word(bytes, 4) {
+            None | Some(0 | 1) => Ok(()),
+            Some(many) => Err(Error::new(
+                Condition::ArraySubscript,
+                format!("argument \"{argument}\" has {many} dimensions, not one"),
+            )
+            .detail("An event array is a list of events.")
+            .hint("Flatten it with ARRAY(SELECT unnest(events)).")),
+        }
     }
 
     /// Elements that lie as an array's do, without a head.

@@ -385,17 +385,9 @@ impl Form for JsonbDocument {
     type View<'a> = Container<'a>;
 
     fn view<'a>(value: &'a Detoasted, argument: &str) -> Result<Container<'a>> {
-        let container = Container::read(value.bytes().get(4..).unwrap_or_default())?;
-        if container.is_object() || container.is_scalar() {
-            let found = if container.is_object() { "an object" } else { "a single value" };
-            return Err(Error::new(
-                Condition::SqlJsonArrayNotFound,
-                format!("argument \"{argument}\" is {found}, not a JSON array"),
-            )
-            .detail("An event array in jsonb is an array of objects.")
-            .hint("Wrap one event with jsonb_build_array(event)."));
-        }
-        Ok(container)
+        let bytes = value.bytes().get(4..).unwrap_or_default();
+        Container::check_array(bytes, argument)?;
+        Container::read(bytes)
     }
 
     fn walk<'a>(view: Self::View<'a>) -> Self::Walk<'a> {

@@ -5,11 +5,15 @@
 //! 32nd the end offset instead. Keys are in order of length, then of bytes. Containers and numbers start at multiples
 //! of 4; the padding counts as part of the child.
 
+use std::ffi::CStr;
+
 use eventkit_core::error::{Condition, Error, Result};
 use eventkit_core::event::{Event, Key};
 use eventkit_core::value::{Document, Value};
+use pgrx::pg_sys;
 
 use super::numeric;
+use super::types::{JsonbValue, Varlena};
 use super::varlena::{aligned, corrupted, word};
 
 const COUNT: u32 = 0x0FFF_FFFF;
@@ -63,6 +67,22 @@ impl<'a> Container<'a> {
             return Err(corrupted("jsonb", "The value is neither an object nor an array."));
         }
         Ok(Self { head, entries, data })
+    }
+
+    /// Refuses a value, given as its first 4 bytes at least, that is no array. Errors: `22039`.
+    pub fn check_array(bytes: &[u8], argument: &str) -> Result<()> {
+        let head = word(bytes, 0).unwrap_or_default();
+        let found = match head & (OBJECT | SCALAR) {
+            0 => return Ok(()),
+            OBJECT => "an object",
+            _ => "a single value",
+        };
+        Err(Error::new(
+            Condition::SqlJsonArrayNotFound,
+            format!("argument \"{argument}\" is {found}, not a JSON array"),
+        )
+        .detail("An event array in jsonb is an array of objects.")
+        .hint("Wrap one event with jsonb_build_array(event)."))
     }
 
     /// Pairs of an object, elements of an array.
@@ -341,6 +361,16 @@ pub fn json_text(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// The `jsonb` of a text, as the server reads it; it raises the error of a text that is none.
+pub fn read_json(text: &CStr) -> JsonbValue {
+    // SAFETY: `jsonb_in` takes a C string alone and never gives NULL.
+    unsafe {
+        let text = pg_sys::Datum::from(text.as_ptr());
+        let read = pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text)]);
+        JsonbValue::wrap(read.unwrap_or_else(pg_sys::Datum::null))
+    }
+}
+
 fn too_deep() -> Error {
     Error::new(Condition::ProgramLimitExceeded, "JSON value nested too deeply")
         .detail(format!("Values are read to a depth of {DEEPEST}."))
@@ -387,7 +417,7 @@ fn write_container(container: Container<'_>, out: &mut Vec<u8>, depth: usize) ->
 }
 
 /// A string with the escapes that the server writes.
-fn write_string(text: &[u8], out: &mut Vec<u8>) {
+pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for &c in text {
         match c {

@@ -7,6 +7,7 @@
 pub mod array;
 pub mod bools;
 pub mod cache;
+pub mod chunks;
 pub mod form;
 pub mod gather;
 pub mod hstore;
@@ -18,8 +19,10 @@ pub mod place;
 pub mod server;
 pub mod state;
 pub mod types;
+pub mod user_events;
 pub mod varlena;
 pub mod window;
+pub mod wire;
 
 #[cfg(target_endian = "big")]
 compile_error!("the varlena headers are read as on little-endian machines");

@@ -164,6 +164,10 @@ varlena!(
     /// A `funnel_summary`.
     FunnelSummary, "funnel_summary"
 );
+varlena!(
+    /// An `event_chunks`.
+    EventChunks, "event_chunks"
+);
 
 impl TextArray {
     /// The texts. Errors: `22004` for a NULL element, `2202E` for more than one dimension; both name the argument.

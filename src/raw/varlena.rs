@@ -25,10 +25,50 @@ impl Detoasted {
         Self { value, owned: value != given }
     }
 
+    /// Brings a value into memory as it was stored, compressed if it was, with a 4-byte header.
+    ///
+    /// # Safety
+    /// The datum must be a variable-length value that is not NULL.
+    pub unsafe fn open_packed(datum: pg_sys::Datum) -> Self {
+        let given = datum.cast_mut_ptr::<pg_sys::varlena>();
+        // SAFETY: the caller vouches for the datum; an external value becomes a copy in memory, which may have a short
+        // header as any other may.
+        unsafe {
+            let mut value = given;
+            if pgrx::varatt_is_1b_e(value) {
+                value = pg_sys::detoast_external_attr(value);
+            }
+            if pgrx::varatt_is_1b(value) {
+                value = pg_sys::pg_detoast_datum(value);
+            }
+            Self { value, owned: value != given }
+        }
+    }
+
     /// The whole value, length word included.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: a detoasted value is as long as its header says and lives as long as `self`.
         unsafe { std::slice::from_raw_parts(self.value.cast::<u8>(), pgrx::varsize_4b(self.value)) }
+    }
+
+    /// The length word and the four bytes after it, decompressed.
+    pub fn head(&self) -> [u8; 8] {
+        let mut head = [0; 8];
+        // SAFETY: the value is a varlena with a 4-byte header; a slice of it is a copy with one, as long as that says.
+        unsafe {
+            let slice = if pgrx::varatt_is_4b_c(self.value) {
+                pg_sys::pg_detoast_datum_slice(self.value, 0, 4)
+            } else {
+                self.value
+            };
+            let bytes = std::slice::from_raw_parts(slice.cast::<u8>(), pgrx::varsize_4b(slice));
+            let len = bytes.len().min(8);
+            head[..len].copy_from_slice(&bytes[..len]);
+            if slice != self.value {
+                pg_sys::pfree(slice.cast());
+            }
+        }
+        head
     }
 
     /// The whole value to change, if it is our own copy.

@@ -1,5 +1,6 @@
 //! Benches: ratios of our statements to others that do the same work, measured side by side in one run.
 
+pub mod chunks;
 pub mod event_arrays;
 pub mod measure;
 pub mod report;
@@ -11,5 +12,5 @@ pub use suite::{Contender, Goal, Suite};
 /// Every suite, in the order of the results file.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    [event_arrays::suites(), rows::suites()].concat()
+    [event_arrays::suites(), chunks::suites(), rows::suites()].concat()
 }

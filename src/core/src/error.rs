@@ -15,6 +15,8 @@ pub enum Condition {
     ArraySubscript,
     /// `22P02`: a text that is not of the type it should be read as.
     InvalidTextRepresentation,
+    /// `22P03`: bytes of a binary message that are not of the type they should be read as.
+    InvalidBinaryRepresentation,
     /// `22003`: a number outside of the range of its type.
     NumericValueOutOfRange,
     /// `22007`: a text that is no time.
@@ -61,11 +63,12 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition, for tests and reference pages.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidParameterValue,
         Self::NullValueNotAllowed,
         Self::ArraySubscript,
         Self::InvalidTextRepresentation,
+        Self::InvalidBinaryRepresentation,
         Self::NumericValueOutOfRange,
         Self::InvalidDatetimeFormat,
         Self::DatetimeFieldOverflow,
@@ -97,6 +100,7 @@ impl Condition {
             Self::NullValueNotAllowed => "22004",
             Self::ArraySubscript => "2202E",
             Self::InvalidTextRepresentation => "22P02",
+            Self::InvalidBinaryRepresentation => "22P03",
             Self::NumericValueOutOfRange => "22003",
             Self::InvalidDatetimeFormat => "22007",
             Self::DatetimeFieldOverflow => "22008",

@@ -59,6 +59,12 @@ pub trait Events<'a> {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// What messages call the element at this 1-based position, which is the one that was given last or failed.
+    #[cold]
+    fn place(&self, position: usize) -> String {
+        format!("element {position}")
+    }
 }
 
 /// What long loops call now and then; it does not return when the statement was cancelled (it unwinds).
@@ -100,7 +106,7 @@ pub fn for_each_while<'a, S: Events<'a>>(
         match step {
             Ok(true) => {}
             Ok(false) => return Ok(()),
-            Err(error) => return Err(in_element(error, argument, position)),
+            Err(error) => return Err(in_place(error, argument, &source.place(position))),
         }
     }
 }
@@ -108,8 +114,15 @@ pub fn for_each_while<'a, S: Events<'a>>(
 /// The error with the argument and the 1-based position of the element it arose in.
 #[must_use]
 #[cold]
-pub fn in_element(mut error: Error, argument: &str, position: usize) -> Error {
-    error.message = format!("element {position} of argument \"{argument}\": {}", error.message).into();
+pub fn in_element(error: Error, argument: &str, position: usize) -> Error {
+    in_place(error, argument, &format!("element {position}"))
+}
+
+/// The error with the argument and the part of it that it arose in.
+#[must_use]
+#[cold]
+pub fn in_place(mut error: Error, argument: &str, place: &str) -> Error {
+    error.message = format!("{place} of argument \"{argument}\": {}", error.message).into();
     error
 }
 

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod array;
+mod chunks;
 mod pattern;
 mod sessionize;
 mod table;

@@ -10,13 +10,14 @@ use super::compile::{Compiled, Short, compile_definition};
 use super::level::level_of;
 use crate::pg::raise::OrRaise;
 use crate::raw::state::State;
-use crate::raw::types::{EventArray, FunnelSummary, HstoreArray, JsonbArray, JsonbValue, TextArray};
+use crate::raw::types::{EventChunks, FunnelSummary, HstoreArray, JsonbArray, JsonbValue, TextArray};
+use crate::raw::user_events::UserEvents;
 
 /// Adds one user. A user without events (NULL) is no user, but a group of such has a summary of nobody.
-fn add<A: EventArray>(
+fn add<U: UserEvents>(
     fcinfo: pg_sys::FunctionCallInfo,
     state: Option<FunnelSummary>,
-    events: Option<A>,
+    events: Option<U>,
     compiled: Result<&mut Compiled<true>>,
 ) -> Result<FunnelSummary> {
     let compiled = compiled?;
@@ -42,7 +43,7 @@ macro_rules! declare {
         mod $module {
             use super::*;
 
-            #[pg_extern(name = "funnel_agg_add", immutable, parallel_safe, cost = 500, requires = ["funnel_summary_type"])]
+            #[pg_extern(name = "funnel_agg_add", immutable, parallel_safe, cost = 500, requires = ["funnel_summary_type", "event_chunks_type"])]
             fn $short(
                 state: Option<FunnelSummary>,
                 events: Option<$array>,
@@ -54,7 +55,7 @@ macro_rules! declare {
                 Some(add(fcinfo, state, events, short.compile(fcinfo)).or_raise())
             }
 
-            #[pg_extern(name = "funnel_agg_add", immutable, parallel_safe, cost = 500, requires = ["funnel_summary_type"])]
+            #[pg_extern(name = "funnel_agg_add", immutable, parallel_safe, cost = 500, requires = ["funnel_summary_type", "event_chunks_type"])]
             fn $full(
                 state: Option<FunnelSummary>,
                 events: Option<$array>,
@@ -70,6 +71,7 @@ macro_rules! declare {
 declare!(hstore_array, HstoreArray, funnel_agg_add_hstore_array, funnel_agg_add_hstore_array_definition);
 declare!(jsonb_array, JsonbArray, funnel_agg_add_jsonb_array, funnel_agg_add_jsonb_array_definition);
 declare!(jsonb_document, JsonbValue, funnel_agg_add_jsonb_document, funnel_agg_add_jsonb_document_definition);
+declare!(chunks, EventChunks, funnel_agg_add_chunks, funnel_agg_add_chunks_definition);
 
 pgrx::extension_sql_file!(
     "../../../sql/funnel_aggregates.sql",
@@ -83,5 +85,7 @@ pgrx::extension_sql_file!(
         funnel_agg_add_jsonb_array_definition,
         funnel_agg_add_jsonb_document,
         funnel_agg_add_jsonb_document_definition,
+        funnel_agg_add_chunks,
+        funnel_agg_add_chunks_definition,
     ],
 );

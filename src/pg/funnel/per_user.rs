@@ -1,4 +1,5 @@
-//! The shape of a function over one user's events: three forms of event array, each with the short and the full funnel.
+//! The shape of a function over one user's events: three forms of event array and the chunks of one, each with the short
+//! and the full funnel.
 
 /// Declares such a function: its SQL name, the generic body that takes the events, the compiled funnel and what further
 /// arguments there are, the type it gives, those arguments as they are declared and by name, and the Rust names (symbols of the
@@ -22,7 +23,7 @@ macro_rules! per_user {
             use crate::pg::raise::OrRaise;
             use crate::raw::types::{JsonbValue, TextArray};
 
-            #[pg_extern(name = $name, immutable, parallel_safe, cost = 500)]
+            #[pg_extern(name = $name, immutable, parallel_safe, cost = 500, requires = ["event_chunks_type"])]
             #[allow(clippy::too_many_arguments, reason = "SQL names its arguments")]
             fn $short(
                 events: Option<$array>,
@@ -38,7 +39,7 @@ macro_rules! per_user {
                 result.or_raise()
             }
 
-            #[pg_extern(name = $name, immutable, parallel_safe, cost = 500)]
+            #[pg_extern(name = $name, immutable, parallel_safe, cost = 500, requires = ["event_chunks_type"])]
             fn $full(
                 events: Option<$array>,
                 definition: Option<JsonbValue>,

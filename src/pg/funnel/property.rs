@@ -1,17 +1,32 @@
 //! `funnel_property`: a property of one of the events that a user's attempt was made of.
 
 use eventkit_core::error::Result;
+use eventkit_core::event::Events;
 use eventkit_core::funnel::attribution::Attribution;
 use eventkit_core::options::required;
 
 use super::compile::Compiled;
 use super::per_user::per_user;
-use crate::raw::form::Form;
 use crate::raw::server::poll;
-use crate::raw::types::{EventArray, HstoreArray, JsonbArray};
+use crate::raw::types::{EventChunks, HstoreArray, JsonbArray};
+use crate::raw::user_events::{UserEvents, Visit};
 
-fn property<A: EventArray>(
-    events: Option<A>,
+struct Property<'c, 'k> {
+    compiled: &'c mut Compiled<true>,
+    key: &'k str,
+    attribution: Attribution,
+}
+
+impl Visit for Property<'_, '_> {
+    type Output = Option<String>;
+
+    fn visit<'a, S: Events<'a>>(self, source: impl Fn() -> S) -> Result<Option<String>> {
+        self.compiled.scanner.property(source, "events", self.key, self.attribution, &mut poll)
+    }
+}
+
+fn property<U: UserEvents>(
+    events: Option<U>,
     compiled: Result<&mut Compiled<true>>,
     key: Option<&str>,
     attribution: Option<&str>,
@@ -21,9 +36,7 @@ fn property<A: EventArray>(
     let attribution = Attribution::of_text(required("attribution", attribution)?, compiled.funnel.steps.len())?;
     let Some(events) = events else { return Ok(None) };
     compiled.scanner.keep_matches(&compiled.funnel);
-    let opened = events.open();
-    let view = A::Form::view(&opened, "events")?;
-    compiled.scanner.property(|| A::Form::walk(view), "events", key, attribution, &mut poll)
+    events.visit(Property { compiled, key, attribution })
 }
 
 per_user!(
@@ -32,4 +45,5 @@ per_user!(
     hstore_array HstoreArray: funnel_property_hstore_array, funnel_property_hstore_array_definition;
     jsonb_array JsonbArray: funnel_property_jsonb_array, funnel_property_jsonb_array_definition;
     jsonb_document JsonbValue: funnel_property_jsonb_document, funnel_property_jsonb_document_definition;
+    chunks EventChunks: funnel_property_chunks, funnel_property_chunks_definition;
 );

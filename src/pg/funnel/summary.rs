@@ -1,15 +1,17 @@
-//! The type `funnel_summary`: its text form, and putting summaries together.
+//! The type `funnel_summary`: its text and binary forms, and putting summaries together.
 
 use std::ffi::{CStr, CString};
 
 use eventkit_core::error::{Condition, Error, Result};
 use eventkit_core::funnel::summary::{Summary, together};
+use pgrx::Internal;
 use pgrx::prelude::*;
 
 use crate::pg::raise::OrRaise;
 use crate::raw::state::State;
 use crate::raw::types::{FunnelSummary, Varlena};
 use crate::raw::varlena::Detoasted;
+use crate::raw::wire;
 
 pgrx::extension_sql!("CREATE TYPE funnel_summary;", name = "funnel_summary_shell");
 
@@ -38,6 +40,19 @@ fn funnel_summary_out(summary: FunnelSummary) -> CString {
     CString::new(text).unwrap_or_default()
 }
 
+#[pg_extern(immutable, strict, parallel_safe, cost = 10, requires = ["funnel_summary_shell"])]
+fn funnel_summary_recv(mut message: Internal) -> FunnelSummary {
+    let mut read = || -> Result<FunnelSummary> {
+        Ok(State::new(&Summary::from_binary(wire::rest_of(&mut message))?.encode())?.into_value())
+    };
+    read().or_raise()
+}
+
+#[pg_extern(immutable, strict, parallel_safe, cost = 10, requires = ["funnel_summary_shell"])]
+fn funnel_summary_send(summary: FunnelSummary) -> Vec<u8> {
+    decode(summary).map(|summary| summary.encode()).or_raise()
+}
+
 #[pg_extern(immutable, parallel_safe, cost = 100, requires = ["funnel_summary_type"])]
 fn funnel_summary_combine(state: Option<FunnelSummary>, other: Option<FunnelSummary>) -> Option<FunnelSummary> {
     let (state, other) = match (state, other) {
@@ -60,10 +75,12 @@ pgrx::extension_sql!(
 CREATE TYPE funnel_summary (
     INPUT = funnel_summary_in,
     OUTPUT = funnel_summary_out,
+    RECEIVE = funnel_summary_recv,
+    SEND = funnel_summary_send,
     INTERNALLENGTH = VARIABLE,
     STORAGE = extended
 );
 "#,
     name = "funnel_summary_type",
-    requires = [funnel_summary_in, funnel_summary_out],
+    requires = [funnel_summary_in, funnel_summary_out, funnel_summary_recv, funnel_summary_send],
 );

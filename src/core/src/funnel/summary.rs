@@ -10,6 +10,8 @@
 //!
 //! Durations wait until their room is full, since a digest takes a hundred of them as fast as one.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::definition::{LONGEST_LABEL, MOST_STEPS};
@@ -331,36 +333,58 @@ impl Summary {
                 .hint("Summaries are made by funnel_agg and written by casting them to text.")
         };
         let summary: Self = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if summary.version != VERSION {
-            return Err(wrong(format!("The version is {}, not {VERSION}.", summary.version)));
+        match summary.flaw() {
+            None => Ok(summary),
+            Some(flaw) => Err(wrong(flaw)),
         }
-        if summary.funnel.len() != 16 || !summary.funnel.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(wrong("The funnel's fingerprint is not sixteen hexadecimal digits.".into()));
+    }
+
+    /// Reads the bytes of a binary message, which hold just a value's. Errors: `22P03`.
+    pub fn from_binary(bytes: &[u8]) -> Result<Self> {
+        let wrong = |detail: Cow<'static, str>| {
+            Error::new(Condition::InvalidBinaryRepresentation, "invalid binary form of funnel_summary")
+                .detail(detail)
+                .hint("Write it with COPY … (FORMAT binary), or use the text form.")
+        };
+        let summary = Self::decode(bytes).map_err(|error| wrong(error.into_report().detail.unwrap_or_default()))?;
+        match summary.flaw() {
+            None => Ok(summary),
+            Some(flaw) => Err(wrong(flaw.into())),
         }
-        if !(1..=MOST_STEPS).contains(&summary.steps.len()) {
-            return Err(wrong(format!("There are {} steps, not 1 to {MOST_STEPS}.", summary.steps.len())));
+    }
+
+    /// What no summary that `funnel_agg` made would have, as a sentence.
+    fn flaw(&self) -> Option<String> {
+        if self.version != VERSION {
+            return Some(format!("The version is {}, not {VERSION}.", self.version));
+        }
+        if self.funnel.len() != 16 || !self.funnel.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
+            return Some("The funnel's fingerprint is not sixteen hexadecimal digits.".to_owned());
+        }
+        if !(1..=MOST_STEPS).contains(&self.steps.len()) {
+            return Some(format!("There are {} steps, not 1 to {MOST_STEPS}.", self.steps.len()));
         }
         if !(0..=summary.users).contains(&summary.excluded) {
             return Err(wrong("The excluded users are between 0 and all users.".into()));
         }
         // An optional step may have fewer users than the one after it, but none has more than there are.
-        for step in &summary.steps {
+        for step in &self.steps {
             if step.label.contains('\0') || step.label.chars().count() > LONGEST_LABEL {
-                return Err(wrong(format!(
-                    "A label has at most {LONGEST_LABEL} characters, none of them a zero byte."
-                )));
+                return Some(format!("A label has at most {LONGEST_LABEL} characters, none of them a zero byte."));
             }
-            let users = 0..=summary.users;
-            if !users.contains(&step.users) {
-                return Err(wrong("The users of a step are between 0 and all users.".into()));
+            if !(0..=self.users).contains(&step.users) {
+                return Some("The users of a step are between 0 and all users.".to_owned());
             }
             for durations in [&step.from_previous, &step.from_start] {
                 if !durations.sum.is_finite() || Digest::of_centroids(durations.digest.centroids().to_vec()).is_none() {
-                    return Err(wrong("Sums, means and weights are finite numbers, weights at least 1, and a digest has at most 100 centroids.".into()));
+                    return Some(
+                        "Sums, means and weights are finite numbers, weights at least 1, and a digest has at most 100 centroids."
+                            .to_owned(),
+                    );
                 }
             }
         }
-        Ok(summary)
+        None
     }
 }
 
@@ -428,6 +452,21 @@ mod tests {
         summary
     }
 
+    /// Does with a summary all that can be done with one; what it gives can be read again.
+    fn use_all(read: &Summary, other: &[u8]) -> bool {
+        for step in &read.steps {
+            let _ = (step.from_previous.digest.quantile(0.5), step.from_start.digest.quantile(0.9));
+        }
+        let _ = (crate::funnel::table::rows(read), crate::funnel::chart::text(read, 40));
+        let mut bytes = read.encode();
+        if let Ok(Some(larger)) = add_user(&mut bytes, &[1, 2, 3]) {
+            bytes = larger;
+        }
+        let twice = together(&bytes, &bytes);
+        let _ = together(&bytes, other);
+        Summary::decode(&bytes).is_ok() && twice.is_ok_and(|twice| Summary::decode(&twice).is_ok())
+    }
+
     proptest! {
         #[test]
         fn parts_put_together_equal_the_whole(a in users(60), b in users(60)) {
@@ -454,6 +493,68 @@ mod tests {
         fn the_text_form_gives_the_same_summary(a in users(60)) {
             let summary = Summary::decode(&summary(&a)).unwrap();
             prop_assert_eq!(Summary::from_text(&summary.to_text()).unwrap(), summary);
+        }
+
+        #[test]
+        fn the_binary_form_gives_the_same_summary(a in users(60)) {
+            let summary = Summary::decode(&summary(&a)).unwrap();
+            prop_assert_eq!(Summary::from_binary(&summary.encode()).unwrap(), summary);
+        }
+
+        #[test]
+        fn a_mutated_encoding_gives_a_sound_summary_or_an_error(
+            a in users(40), b in users(40),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..4), 1..6),
+            cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = Summary::decode(&summary(&a)).unwrap().encode();
+            for (at, byte, how) in changes {
+                let at = at.index(bytes.len());
+                match how {
+                    0 => bytes[at] = byte,
+                    1 => bytes[at] ^= 1 << (byte % 8),
+                    2 => bytes.insert(at, byte),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            match Summary::from_binary(&bytes) {
+                Ok(read) => {
+                    prop_assert_eq!(&Summary::from_text(&read.to_text()).unwrap(), &read);
+                    prop_assert_eq!(&Summary::from_binary(&read.encode()).unwrap(), &read);
+                    prop_assert!(use_all(&read, &summary(&b)));
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.condition, Condition::InvalidBinaryRepresentation);
+                    prop_assert!(error.detail.as_ref().is_some_and(|detail| !detail.is_empty()) && error.hint.is_some());
+                }
+            }
+        }
+
+        #[test]
+        fn a_mutated_text_gives_a_sound_summary_or_an_error(
+            a in users(20), b in users(20),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), "[-0-9.eE,:\"{}\\[\\]a-z]{0,3}", 0usize..4), 1..4),
+        ) {
+            let mut text = Summary::decode(&summary(&a)).unwrap().to_text();
+            for (at, with, length) in changes {
+                // The text is of single bytes.
+                let at = at.index(text.len());
+                text.replace_range(at..(at + length).min(text.len()), &with);
+                if text.is_empty() { break }
+            }
+            match Summary::from_text(&text) {
+                Ok(read) => {
+                    prop_assert_eq!(&Summary::from_binary(&read.encode()).unwrap(), &read);
+                    prop_assert!(use_all(&read, &summary(&b)));
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.condition, Condition::InvalidTextRepresentation);
+                    prop_assert!(error.detail.as_ref().is_some_and(|detail| !detail.is_empty()) && error.hint.is_some());
+                }
+            }
         }
 
         #[test]
