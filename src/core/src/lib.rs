@@ -25,3 +25,4 @@ pub mod pattern;
 pub mod selection;
 pub mod time;
 pub mod value;
+pub mod zone;
