@@ -15,13 +15,17 @@
 )]
 
 pub mod arrange;
+pub mod bytes;
 pub mod dedupe;
+pub mod document;
 pub mod error;
 pub mod event;
 pub mod funnel;
+pub mod names;
 pub mod options;
 pub mod partition;
 pub mod pattern;
+pub mod retention;
 pub mod selection;
 pub mod time;
 pub mod value;

@@ -71,7 +71,8 @@ impl Period {
         match self {
             Self::Days(days) => Ok((day - MONDAY).div_euclid(days)),
             Self::Months(months) => {
-                let date = EPOCH.checked_add(Span::new().days(day)).map_err(|_| outside(&format!("day {day}")))?;
+                let date = Span::new().try_days(day).and_then(|days| EPOCH.checked_add(days));
+                let date = date.map_err(|_| outside(&format!("day {day}")))?;
                 Ok((i32::from(date.year()) * 12 + i32::from(date.month()) - 1 - JANUARY).div_euclid(months))
             }
         }
@@ -188,7 +189,7 @@ impl Calendar {
         let out = || outside(&format!("day {day} since 1970"));
         let day = i32::try_from(day).ok().filter(|day| DAYS.contains(day)).ok_or_else(out)?;
         let number = self.period.number(day)?;
-        self.span = (self.period.first_day(number)?, self.period.first_day(number + 1)?, number);
+        self.span = (self.period.first_day(number)?, self.period.first_day(number + 1).unwrap_or(i32::MAX), number);
         Ok(number)
     }
 
@@ -203,7 +204,8 @@ impl Calendar {
     /// The date that a period begins with. Errors: `22008`.
     fn first_date(&self, number: i32) -> Result<Date> {
         let day = self.period.first_day(number)?;
-        EPOCH.checked_add(Span::new().days(day)).map_err(|_| outside(&format!("period {number}")))
+        let days = Span::new().try_days(day).and_then(|days| EPOCH.checked_add(days));
+        days.map_err(|_| outside(&format!("period {number}")))
     }
 
     /// The first date of a period as `2024-02-29`. Errors: `22008`.
