@@ -24,6 +24,7 @@ pub mod funnel;
 pub mod names;
 pub mod options;
 pub mod partition;
+pub mod paths;
 pub mod pattern;
 pub mod retention;
 pub mod selection;
