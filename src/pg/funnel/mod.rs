@@ -7,3 +7,4 @@ mod per_user;
 mod read;
 mod summary;
 mod times;
+mod trend;

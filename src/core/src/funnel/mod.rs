@@ -13,4 +13,5 @@ pub mod scan;
 pub mod strict;
 pub mod summary;
 pub mod table;
+pub mod trend;
 pub mod unordered;
