@@ -55,14 +55,14 @@ fn add_times(
     fcinfo: pg_sys::FunctionCallInfo,
     state: Option<RetentionSummary>,
     first_time: Option<TimestampWithTimeZone>,
-    return_times: Option<pgrx::Array<'_, TimestampWithTimeZone>>,
+    return_times: Option<Array<'_, TimestampWithTimeZone>>,
     compiled: Result<&mut OverTimes>,
 ) -> Result<RetentionSummary> {
     let OverTimes { common, calendar, times, visits } = compiled?;
     let state = begin(fcinfo, state, common)?;
     let micros = |time: TimestampWithTimeZone| from_timestamptz(i64::from(time));
     times.clear();
-    times.extend(return_times.iter().flat_map(pgrx::Array::iter).flatten().map(micros));
+    times.extend(return_times.iter().flat_map(Array::iter).flatten().map(micros));
     visits.of_times(calendar, first_time.map(micros), times)?;
     Ok(add(state, visits)?.into_value())
 }
@@ -138,7 +138,7 @@ declare!(
 fn retention_agg_add_times(
     state: Option<RetentionSummary>,
     first_time: Option<TimestampWithTimeZone>,
-    return_times: Option<pgrx::Array<'_, TimestampWithTimeZone>>,
+    return_times: Option<Array<'_, TimestampWithTimeZone>>,
     period: Option<Interval>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Option<RetentionSummary> {
@@ -150,7 +150,7 @@ fn retention_agg_add_times(
 fn retention_agg_add_times_zone(
     state: Option<RetentionSummary>,
     first_time: Option<TimestampWithTimeZone>,
-    return_times: Option<pgrx::Array<'_, TimestampWithTimeZone>>,
+    return_times: Option<Array<'_, TimestampWithTimeZone>>,
     period: Option<Interval>,
     time_zone: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,

@@ -182,7 +182,7 @@ pub struct Path<'s> {
 
 impl<'s> Path<'s> {
     /// The names from the first.
-    pub fn names(self) -> impl Iterator<Item = &'s str> {
+    pub fn names(self) -> impl Iterator<Item = &'s str> + Clone {
         self.steps.iter().map(|step| self.names.get(*step as usize).map_or("", |name| name.text.as_str()))
     }
 }
