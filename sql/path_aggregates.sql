@@ -8,14 +8,6 @@ CREATE AGGREGATE paths_agg(events hstore[]) (
     PARALLEL = SAFE
 );
 
-CREATE AGGREGATE paths_agg(events hstore[], depth int) (
-    SFUNC = paths_agg_add,
-    STYPE = paths_summary,
-    FINALFUNC = paths_summary_finish,
-    COMBINEFUNC = paths_summary_combine,
-    PARALLEL = SAFE
-);
-
 CREATE AGGREGATE paths_agg(events hstore[], definition jsonb) (
     SFUNC = paths_agg_add,
     STYPE = paths_summary,
@@ -32,14 +24,6 @@ CREATE AGGREGATE paths_agg(events jsonb[]) (
     PARALLEL = SAFE
 );
 
-CREATE AGGREGATE paths_agg(events jsonb[], depth int) (
-    SFUNC = paths_agg_add,
-    STYPE = paths_summary,
-    FINALFUNC = paths_summary_finish,
-    COMBINEFUNC = paths_summary_combine,
-    PARALLEL = SAFE
-);
-
 CREATE AGGREGATE paths_agg(events jsonb[], definition jsonb) (
     SFUNC = paths_agg_add,
     STYPE = paths_summary,
@@ -49,14 +33,6 @@ CREATE AGGREGATE paths_agg(events jsonb[], definition jsonb) (
 );
 
 CREATE AGGREGATE paths_agg(events jsonb) (
-    SFUNC = paths_agg_add,
-    STYPE = paths_summary,
-    FINALFUNC = paths_summary_finish,
-    COMBINEFUNC = paths_summary_combine,
-    PARALLEL = SAFE
-);
-
-CREATE AGGREGATE paths_agg(events jsonb, depth int) (
     SFUNC = paths_agg_add,
     STYPE = paths_summary,
     FINALFUNC = paths_summary_finish,

@@ -78,7 +78,9 @@ fn tables_equal_plain_sql_in_every_zone_and_form() {
             let definition = format!(
                 r#"{{"first_event": "join", "return_event": ["visit", "buy"], "period": "{many} {unit}", "time_zone": "{zone}"}}"#
             );
-            for column in ["h", "j", "d"] {
+            // Each form once, the calendars with one of them.
+            let columns: &[&str] = if (unit, many) == ("week", 1) { &["h", "j", "d"] } else { &["j"] };
+            for column in columns {
                 let table = format!(
                     "eventkit.retention_table((SELECT eventkit.retention_agg({column}, '{definition}'::jsonb) FROM users))"
                 );

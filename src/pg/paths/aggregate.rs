@@ -1,7 +1,7 @@
 //! `paths_agg`: the summary of the paths of many users.
 
 use eventkit_core::error::Result;
-use eventkit_core::options::{needed, required};
+use eventkit_core::options::needed;
 use eventkit_core::paths::definition::{DEFAULT_DEPTH, Definition};
 use eventkit_core::paths::scan::Scanner;
 use eventkit_core::paths::summary::{add_path, add_user, check_settings, empty, fingerprint};
@@ -28,10 +28,9 @@ impl Compiled {
     }
 }
 
-/// The short form of the arguments. Errors: those of [`Definition::of_depth`], and NULL.
-fn compile_depth<'q>(fcinfo: pg_sys::FunctionCallInfo, depth: Option<i64>) -> Result<&'q mut Compiled> {
-    let depth = required("depth", depth)?;
-    cached(fcinfo, &[&depth.to_ne_bytes()], || Definition::of_depth(depth).map(Compiled::new))
+/// Without arguments. Errors: none, since the default depth is one.
+fn compile_default<'q>(fcinfo: pg_sys::FunctionCallInfo) -> Result<&'q mut Compiled> {
+    cached(fcinfo, &[], || Definition::of_depth(DEFAULT_DEPTH).map(Compiled::new))
 }
 
 /// The full form of the arguments. Errors: those of [`Definition::of_json`], and NULL.
@@ -76,7 +75,7 @@ fn add<A: EventArray>(
 }
 
 macro_rules! declare {
-    ($module:ident, $array:ty, $plain:ident, $depth:ident, $full:ident) => {
+    ($module:ident, $array:ty, $plain:ident, $full:ident) => {
         mod $module {
             use super::*;
 
@@ -86,17 +85,7 @@ macro_rules! declare {
                 events: Option<$array>,
                 fcinfo: pg_sys::FunctionCallInfo,
             ) -> Option<PathsSummary> {
-                Some(add(fcinfo, state, events, compile_depth(fcinfo, Some(DEFAULT_DEPTH))).or_raise())
-            }
-
-            #[pg_extern(name = "paths_agg_add", immutable, parallel_safe, cost = 500, requires = ["paths_summary_type"])]
-            fn $depth(
-                state: Option<PathsSummary>,
-                events: Option<$array>,
-                depth: Option<i32>,
-                fcinfo: pg_sys::FunctionCallInfo,
-            ) -> Option<PathsSummary> {
-                Some(add(fcinfo, state, events, compile_depth(fcinfo, depth.map(i64::from))).or_raise())
+                Some(add(fcinfo, state, events, compile_default(fcinfo)).or_raise())
             }
 
             #[pg_extern(name = "paths_agg_add", immutable, parallel_safe, cost = 500, requires = ["paths_summary_type"])]
@@ -112,27 +101,9 @@ macro_rules! declare {
     };
 }
 
-declare!(
-    hstore_array,
-    HstoreArray,
-    paths_agg_add_hstore_array,
-    paths_agg_add_hstore_array_depth,
-    paths_agg_add_hstore_array_definition
-);
-declare!(
-    jsonb_array,
-    JsonbArray,
-    paths_agg_add_jsonb_array,
-    paths_agg_add_jsonb_array_depth,
-    paths_agg_add_jsonb_array_definition
-);
-declare!(
-    jsonb_document,
-    JsonbValue,
-    paths_agg_add_jsonb_document,
-    paths_agg_add_jsonb_document_depth,
-    paths_agg_add_jsonb_document_definition
-);
+declare!(hstore_array, HstoreArray, paths_agg_add_hstore_array, paths_agg_add_hstore_array_definition);
+declare!(jsonb_array, JsonbArray, paths_agg_add_jsonb_array, paths_agg_add_jsonb_array_definition);
+declare!(jsonb_document, JsonbValue, paths_agg_add_jsonb_document, paths_agg_add_jsonb_document_definition);
 
 pgrx::extension_sql_file!(
     "../../../sql/path_aggregates.sql",
@@ -141,13 +112,10 @@ pgrx::extension_sql_file!(
         paths_summary_combine,
         paths_summary_finish,
         paths_agg_add_hstore_array,
-        paths_agg_add_hstore_array_depth,
         paths_agg_add_hstore_array_definition,
         paths_agg_add_jsonb_array,
-        paths_agg_add_jsonb_array_depth,
         paths_agg_add_jsonb_array_definition,
         paths_agg_add_jsonb_document,
-        paths_agg_add_jsonb_document_depth,
         paths_agg_add_jsonb_document_definition,
     ],
 );

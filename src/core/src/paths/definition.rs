@@ -64,11 +64,11 @@ impl Settings {
 }
 
 impl Definition {
-    /// The short form. Errors: `22023` for a depth that is not 1 to 64.
+    /// With a depth and nothing else. Errors: `22023` for a depth that is not 1 to 64.
     pub fn of_depth(depth: i64) -> Result<Self> {
         let depth = usize::try_from(depth).ok().filter(|depth| (1..=MOST_DEPTH).contains(depth)).ok_or_else(|| {
-            Error::new(Condition::InvalidParameterValue, format!("invalid value for argument \"depth\": {depth}"))
-                .detail(format!("A path has 1 to {MOST_DEPTH} events."))
+            Error::new(Condition::InvalidParameterValue, "invalid path definition")
+                .detail(format!("$.depth is {depth}; a path has 1 to {MOST_DEPTH} events."))
                 .hint("Leave depth out to get 5.")
         })?;
         Ok(Self {

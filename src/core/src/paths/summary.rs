@@ -520,8 +520,8 @@ impl Summary {
         if self.names.len() > MOST_NAMES || self.nodes.len() > MOST_NODES {
             return Err("There are more names or nodes than a summary may have.");
         }
-        if self.users < 0 || self.paths < 0 || self.other < 0 {
-            return Err("A count is below zero.");
+        if self.users < 0 || !(0..=self.paths).contains(&self.other) {
+            return Err("A count is below zero, or more paths are lost than there are.");
         }
         let mut names: Vec<&String> = self.names.iter().collect();
         names.sort_unstable();
@@ -537,7 +537,7 @@ impl Summary {
             return Err("A node stands twice.");
         }
         // For each node, what of its paths has not gone on yet; first for the beginning of all.
-        let mut left = vec![self.paths.saturating_sub(self.other)];
+        let mut left = vec![self.paths - self.other];
         let mut levels = vec![0];
         for (at, node) in self.nodes.iter().enumerate() {
             let before = node.before as usize;
@@ -721,6 +721,8 @@ mod tests {
             ("\"users\":2", "\"users\":-2"),
             ("\"paths\":2", "\"paths\":3"),
             ("\"other\":0", "\"other\":1"),
+            ("\"other\":0", "\"other\":9223372036854775807"),
+            ("[1,0,1,0]", "[1,0,9223372036854775807,0]"),
             ("[\"a\",\"b\"]", "[\"a\",\"a\"]"),
             ("[\"a\",\"b\"]", "[\"a\"]"),
             ("[\"a\",\"b\"]", "[\"a\\u0000\",\"b\"]"),
