@@ -352,10 +352,9 @@ impl Summary {
         for node in &self.nodes {
             let at = node.before as usize;
             let before = moved.get(at).copied().unwrap_or(0);
-            let gone = dropped.get(at).copied().unwrap_or(true);
-            if gone || node.passed <= least {
+            if node.passed <= least {
                 // What left the tree further up was counted there.
-                if !gone {
+                if !dropped.get(at).copied().unwrap_or(true) {
                     let other = match before.checked_sub(1).and_then(|at| nodes.get_mut(at as usize)) {
                         Some(Node { other, .. }) => other,
                         None => &mut self.other,

@@ -201,6 +201,8 @@ mod tests {
             .of_times(&mut calendar, Some(5 * HOUR), &[30 * HOUR, 4 * HOUR, 5 * HOUR, 6 * HOUR, 100 * HOUR, 31 * HOUR])
             .unwrap();
         assert_eq!(visits.periods, [0, 1, 4]);
+        visits.of_times(&mut calendar, Some(5 * HOUR), &[5 * HOUR]).unwrap();
+        assert_eq!((visits.cohort.is_some(), visits.periods.len()), (true, 0));
         visits.of_times(&mut calendar, None, &[1]).unwrap();
         assert_eq!(visits, Visits::default());
     }
