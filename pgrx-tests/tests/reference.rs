@@ -9,7 +9,7 @@ use eventkit_tests::shared;
 use postgres::Client;
 
 /// What users call, by subject, in the order of the page. What is in none of them serves the others.
-const SUBJECTS: [(&str, &[&str]); 6] = [
+const SUBJECTS: [(&str, &[&str]); 9] = [
     (
         "Event arrays",
         &[
@@ -39,6 +39,9 @@ const SUBJECTS: [(&str, &[&str]); 6] = [
             "excluded_users",
         ],
     ),
+    ("The trend of a funnel", &["funnel_trend_agg", "funnel_trend_table", "funnel_trend_chart"]),
+    ("Retention", &["retention_agg", "retention_table", "retention_chart"]),
+    ("Paths", &["paths_agg", "event_paths", "event_transitions"]),
     ("Funnels over plain rows", &["window_funnel", "retention"]),
     ("Sequences and sessions", &["sequence_match", "sequence_count", "sequence_events", "sessionize"]),
     (
@@ -228,6 +231,13 @@ const FIXTURES: &str = r#"
     CREATE TABLE daily_funnels AS
         SELECT eventkit.funnel_agg(events, ARRAY['view', 'pay'], '6 hours') AS summary FROM user_events;
     CREATE TABLE exported_funnels AS SELECT summary::text AS stored FROM daily_funnels;
+    CREATE TABLE daily_trends AS
+        SELECT eventkit.funnel_trend_agg(events, ARRAY['view', 'pay'], '6 hours', '1 day') AS trend FROM user_events;
+    CREATE TABLE exported_trends AS SELECT trend::text AS stored FROM daily_trends;
+    CREATE TABLE monthly_retention AS SELECT eventkit.retention_agg(events, 'view', 'pay', '1 month') AS summary FROM user_events;
+    CREATE TABLE exported_retention AS SELECT summary::text AS stored FROM monthly_retention;
+    CREATE TABLE daily_paths AS SELECT eventkit.paths_agg(events) AS summary FROM user_events;
+    CREATE TABLE exported_paths AS SELECT summary::text AS stored FROM daily_paths;
     CREATE TABLE public.events (id bigint NOT NULL, at timestamptz NOT NULL);
     INSERT INTO public.events VALUES (1, '2024-01-01 12:00Z'), (2, '2024-01-02 12:00Z');
     CREATE SCHEMA app;

@@ -168,6 +168,18 @@ varlena!(
     /// An `event_chunks`.
     EventChunks, "event_chunks"
 );
+varlena!(
+    /// A `funnel_trend`.
+    FunnelTrend, "funnel_trend"
+);
+varlena!(
+    /// A `retention_summary`.
+    RetentionSummary, "retention_summary"
+);
+varlena!(
+    /// A `paths_summary`.
+    PathsSummary, "paths_summary"
+);
 
 impl TextArray {
     /// The texts. Errors: `22004` for a NULL element, `2202E` for more than one dimension; both name the argument.

@@ -15,16 +15,22 @@
 )]
 
 pub mod arrange;
+pub mod bytes;
 pub mod dedupe;
+pub mod document;
 pub mod error;
 pub mod event;
 pub mod funnel;
+pub mod names;
 pub mod options;
 mod packed;
 pub mod partition;
+pub mod paths;
 pub mod pattern;
+pub mod retention;
 pub mod selection;
 pub mod sequence;
 pub mod session;
 pub mod time;
 pub mod value;
+pub mod zone;

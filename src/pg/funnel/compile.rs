@@ -23,7 +23,8 @@ pub struct Compiled<const TIMES: bool> {
 }
 
 impl<const TIMES: bool> Compiled<TIMES> {
-    fn new(funnel: Funnel) -> Self {
+    /// Compiles a funnel.
+    pub fn new(funnel: Funnel) -> Self {
         Self { scanner: Scanner::new(&funnel), fingerprint: funnel.fingerprint(), funnel }
     }
 }

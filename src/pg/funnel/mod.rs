@@ -9,3 +9,4 @@ mod property;
 mod read;
 mod summary;
 mod times;
+mod trend;

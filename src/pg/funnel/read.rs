@@ -12,7 +12,7 @@ use crate::raw::types::FunnelSummary;
 
 /// A duration as SQL shows it.
 #[expect(clippy::cast_possible_truncation, reason = "a duration is below 64 bits")]
-fn interval(micros: f64) -> Option<Interval> {
+pub(super) fn interval(micros: f64) -> Option<Interval> {
     let micros = micros.round() as i64;
     let day = 86_400_000_000;
     Interval::new(0, i32::try_from(micros / day).ok()?, micros % day).ok()
@@ -69,15 +69,20 @@ fn excluded_users(summary: FunnelSummary) -> i64 {
     decode(summary).map(|summary| summary.excluded).or_raise()
 }
 
+/// The length of the longest bar. Errors: `22004`, `22023`.
+pub(super) fn chart_width(width: Option<i32>) -> Result<usize> {
+    let width = required("width", width)?;
+    usize::try_from(width).ok().filter(|width| (1..=1000).contains(width)).ok_or_else(|| {
+        Error::new(Condition::InvalidParameterValue, format!("invalid value for argument \"width\": {width}"))
+            .detail("The longest bar has 1 to 1000 characters.")
+            .hint("Leave width out to get its default.")
+    })
+}
+
 #[pg_extern(immutable, parallel_safe, cost = 10, requires = ["funnel_summary_type"])]
 fn funnel_chart(summary: Option<FunnelSummary>, width: default!(Option<i32>, 40)) -> Option<String> {
     let draw = || -> Result<Option<String>> {
-        let width = required("width", width)?;
-        let width = usize::try_from(width).ok().filter(|width| (1..=1000).contains(width)).ok_or_else(|| {
-            Error::new(Condition::InvalidParameterValue, format!("invalid value for argument \"width\": {width}"))
-                .detail("The longest bar has 1 to 1000 characters.")
-                .hint("Leave width out to get its default.")
-        })?;
+        let width = chart_width(width)?;
         summary.map(|summary| decode(summary).map(|summary| chart::text(&summary, width))).transpose()
     };
     draw().or_raise()

@@ -48,7 +48,7 @@ fn figures(row: &Row) -> String {
     clippy::cast_precision_loss,
     reason = "a share of a small width"
 )]
-fn bar(share: f64, width: usize) -> String {
+pub(super) fn bar(share: f64, width: usize) -> String {
     let eighths = (share.clamp(0.0, 1.0) * (width * 8) as f64).round() as usize;
     let mut bar = "█".repeat(eighths / 8);
     bar.extend((eighths % 8).checked_sub(1).and_then(|part| PARTS.get(part)));

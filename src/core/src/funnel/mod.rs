@@ -21,6 +21,7 @@ pub mod strict;
 pub mod strict_excluding;
 pub mod summary;
 pub mod table;
+pub mod trend;
 pub mod unordered;
 pub mod unordered_excluding;
 pub mod user;

@@ -1,0 +1,5 @@
+//! The trend of a funnel in SQL.
+
+mod aggregate;
+mod read;
+mod summary;

@@ -1,0 +1,5 @@
+//! Paths in SQL.
+
+mod aggregate;
+mod read;
+mod summary;

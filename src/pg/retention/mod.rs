@@ -1,0 +1,6 @@
+//! Retention in SQL.
+
+mod aggregate;
+mod compile;
+mod read;
+mod summary;
