@@ -138,6 +138,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("funnel_agg", "i", "s", 1.0, false),
     ("funnel_agg_add", "i", "s", 500.0, false),
     ("funnel_chart", "i", "s", 10.0, false),
+    ("funnel_svg", "i", "s", 50.0, false),
     ("funnel_level", "i", "s", 500.0, false),
     ("funnel_summary_combine", "i", "s", 100.0, false),
     ("funnel_summary_finish", "i", "s", 100.0, true),

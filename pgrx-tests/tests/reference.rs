@@ -25,7 +25,16 @@ const SUBJECTS: [(&str, &[&str]); 5] = [
     ("Tables of event arrays", &["dedupe_table", "plan_dedupe_table"]),
     (
         "Funnels",
-        &["funnel_level", "funnel_times", "funnel_agg", "rollup", "funnel_table", "funnel_chart", "conversion_rate"],
+        &[
+            "funnel_level",
+            "funnel_times",
+            "funnel_agg",
+            "rollup",
+            "funnel_table",
+            "funnel_chart",
+            "funnel_svg",
+            "conversion_rate",
+        ],
     ),
     ("Funnels over plain rows", &["window_funnel", "retention"]),
     (

@@ -6,4 +6,5 @@ mod level;
 mod per_user;
 mod read;
 mod summary;
+mod svg;
 mod times;
