@@ -5,6 +5,7 @@ mod compile;
 mod level;
 mod per_user;
 mod read;
+mod saved;
 mod summary;
 mod svg;
 mod times;
