@@ -195,20 +195,19 @@ BEGIN
     PERFORM eventkit.funnel_agg(NULL::jsonb, definition);
     PERFORM eventkit.check_funnel_source(
         eventkit.funnel_query(source, events_column, breakdown_column, filter, query), definition, owner, path);
-    INSERT INTO eventkit.saved_funnels AS f
-    VALUES (name, owner::regrole, definition, source, events_column, breakdown_column, filter, query, path, keep, clock_timestamp())
-    ON CONFLICT ON CONSTRAINT saved_funnels_pkey DO UPDATE SET
-        definition = EXCLUDED.definition, source = EXCLUDED.source, events_column = EXCLUDED.events_column,
-        breakdown_column = EXCLUDED.breakdown_column, filter = EXCLUDED.filter, query = EXCLUDED.query,
-        search_path = EXCLUDED.search_path, keep = EXCLUDED.keep, saved_at = EXCLUDED.saved_at;
-EXCEPTION WHEN insufficient_privilege THEN
-    IF SQLERRM NOT LIKE '%row-level security%' OR SQLERRM NOT LIKE '%saved_funnels%' THEN
-        RAISE;
-    END IF;
-    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-        MESSAGE = format('permission denied to save a funnel under the name %L', name),
-        DETAIL = 'Another role has a funnel of this name, or you may not execute save_funnel.',
-        HINT = 'Choose another name.';
+    BEGIN
+        INSERT INTO eventkit.saved_funnels AS f
+        VALUES (name, owner::regrole, definition, source, events_column, breakdown_column, filter, query, path, keep, clock_timestamp())
+        ON CONFLICT ON CONSTRAINT saved_funnels_pkey DO UPDATE SET
+            definition = EXCLUDED.definition, source = EXCLUDED.source, events_column = EXCLUDED.events_column,
+            breakdown_column = EXCLUDED.breakdown_column, filter = EXCLUDED.filter, query = EXCLUDED.query,
+            search_path = EXCLUDED.search_path, keep = EXCLUDED.keep, saved_at = EXCLUDED.saved_at;
+    EXCEPTION WHEN insufficient_privilege THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('permission denied to save a funnel under the name %L', name),
+            DETAIL = 'Another role has a funnel of this name, or you may not execute save_funnel.',
+            HINT = 'Choose another name.';
+    END;
 END
 $$;
 

@@ -9,7 +9,7 @@ use eventkit_tests::shared;
 use postgres::Client;
 
 /// What users call, by subject, in the order of the page. What is in none of them serves the others.
-const SUBJECTS: [(&str, &[&str]); 5] = [
+const SUBJECTS: [(&str, &[&str]); 6] = [
     (
         "Event arrays",
         &[
@@ -36,6 +36,7 @@ const SUBJECTS: [(&str, &[&str]); 5] = [
             "conversion_rate",
         ],
     ),
+    ("Saved funnels", &["save_funnel", "refresh_funnel", "refresh_funnels", "drop_funnel"]),
     ("Funnels over plain rows", &["window_funnel", "retention"]),
     (
         "Daily partitions",
@@ -223,6 +224,8 @@ const FIXTURES: &str = r#"
     CREATE TABLE daily_funnels AS
         SELECT eventkit.funnel_agg(events, ARRAY['view', 'pay'], '6 hours') AS summary FROM user_events;
     CREATE TABLE exported_funnels AS SELECT summary::text AS stored FROM daily_funnels;
+    SELECT eventkit.save_funnel('signup', '{"steps": ["view", "pay"]}', source => 'user_events');
+    SELECT eventkit.save_funnel('old signup', '{"steps": ["view", "pay"]}', source => 'user_events');
     CREATE TABLE public.events (id bigint NOT NULL, at timestamptz NOT NULL);
     INSERT INTO public.events VALUES (1, '2024-01-01 12:00Z'), (2, '2024-01-02 12:00Z');
     CREATE SCHEMA app;
