@@ -269,7 +269,6 @@ DECLARE
     at timestamptz;
     saved eventkit.saved_funnels;
     nobody eventkit.funnel_summary;
-    context text;
 BEGIN
     BEGIN
         SELECT * INTO saved FROM eventkit.saved_funnels f WHERE f.name = try_refresh_funnel.name FOR NO KEY UPDATE NOWAIT;
@@ -314,14 +313,10 @@ BEGIN
             WHERE s.funnel = r.funnel AND s.refreshed_at = r.refreshed_at)
         WHERE r.funnel = saved.name AND r.refreshed_at = at
         RETURNING r.users INTO try_refresh_funnel.users;
-    -- OTHERS leaves these two out, and what runs for a low-privileged role can raise them like any other.
-    EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
+    -- OTHERS leaves the second out, and what runs for a low-privileged role can raise it like any other.
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
         GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
-            hint = PG_EXCEPTION_HINT, context = PG_EXCEPTION_CONTEXT;
-        -- A cancel is meant for the whole call. One that a RAISE makes is none.
-        IF state = '57014' AND context !~ '^[^\n]* at RAISE(\n|$)' THEN
-            RAISE;
-        END IF;
+            hint = PG_EXCEPTION_HINT;
         took := clock_timestamp() - began;
         message := left(message, 1000);
         detail := COALESCE(NULLIF(left(detail, 1000), ''), 'The failure is recorded in eventkit.funnel_refreshes.');

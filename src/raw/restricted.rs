@@ -4,7 +4,8 @@
 use std::ffi::{CStr, CString};
 
 use eventkit_core::error::{Condition, Error, Result};
-use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 
 use super::types::{JsonbValue, Varlena};
 use super::varlena::Detoasted;
@@ -75,6 +76,20 @@ pub fn restricted<T>(role: pg_sys::Oid, search_path: &str, work: impl FnOnce() -
     }
 }
 
+/// Runs `work`. A cancel that the server itself raised goes on; code that raises its SQLSTATE does not pass for one.
+fn without_false_cancel<T>(work: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> Result<T> {
+    PgTryBuilder::new(work)
+        .catch_when(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, |cause| match &cause {
+            CaughtError::PostgresError(report) if report.function_name() != Some("ProcessInterrupts") => {
+                Err(Error::new(Condition::ObjectNotInPrerequisiteState, report.message().to_owned())
+                    .detail("What the query calls raised SQLSTATE 57014 itself; nobody cancelled it.")
+                    .hint("Run the query by itself to see where."))
+            }
+            _ => cause.rethrow(),
+        })
+        .execute()
+}
+
 /// Runs one query whose only parameter is `$1 jsonb` and which yields a text and a value of a variable-length type:
 /// each row's text, and the bytes of the value behind its length word. No more than `most` rows are read.
 pub fn rows(query: &str, parameter: &JsonbValue, most: usize) -> Result<Vec<(Option<String>, Vec<u8>)>> {
@@ -84,40 +99,43 @@ pub fn rows(query: &str, parameter: &JsonbValue, most: usize) -> Result<Vec<(Opt
             .detail(format!("The server's SPI gives {code}."))
             .hint("Run the query by itself to see why.")
     };
-    let mut found = Vec::new();
-    // SAFETY: the arrays of one parameter live during the call. After a SELECT the server's table of results has as many
-    // tuples as it says, of two columns, the second of which is a varlena; they are copied before SPI_finish frees them.
-    unsafe {
-        let connected = pg_sys::SPI_connect();
-        if connected != i32::try_from(pg_sys::SPI_OK_CONNECT).unwrap_or(0) {
-            return Err(failed(connected));
-        }
-        let (mut types, mut values) = ([pg_sys::JSONBOID], [parameter.datum()]);
-        let code = pg_sys::SPI_execute_with_args(
-            query.as_ptr(),
-            1,
-            types.as_mut_ptr(),
-            values.as_mut_ptr(),
-            std::ptr::null(),
-            true,
-            most.try_into().unwrap_or(0),
-        );
-        if code != i32::try_from(pg_sys::SPI_OK_SELECT).unwrap_or(0) {
-            pg_sys::SPI_finish();
-            return Err(failed(code));
-        }
-        let table = pg_sys::SPI_tuptable;
-        for at in 0..usize::try_from(pg_sys::SPI_processed).unwrap_or(0) {
-            let tuple = *(*table).vals.add(at);
-            let text = pg_sys::SPI_getvalue(tuple, (*table).tupdesc, 1);
-            let text = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
-            let mut none = true;
-            let value = pg_sys::SPI_getbinval(tuple, (*table).tupdesc, 2, &mut none);
-            if !none {
-                found.push((text, Detoasted::open(value).bytes().get(4..).unwrap_or_default().to_vec()));
+    let run = || {
+        let mut found = Vec::new();
+        // SAFETY: the arrays of one parameter live during the call. After a SELECT the server's table of results has as many
+        // tuples as it says, of two columns, the second of which is a varlena; they are copied before SPI_finish frees them.
+        unsafe {
+            let connected = pg_sys::SPI_connect();
+            if connected != i32::try_from(pg_sys::SPI_OK_CONNECT).unwrap_or(0) {
+                return Err(failed(connected));
             }
+            let (mut types, mut values) = ([pg_sys::JSONBOID], [parameter.datum()]);
+            let code = pg_sys::SPI_execute_with_args(
+                query.as_ptr(),
+                1,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                std::ptr::null(),
+                true,
+                most.try_into().unwrap_or(0),
+            );
+            if code != i32::try_from(pg_sys::SPI_OK_SELECT).unwrap_or(0) {
+                pg_sys::SPI_finish();
+                return Err(failed(code));
+            }
+            let table = pg_sys::SPI_tuptable;
+            for at in 0..usize::try_from(pg_sys::SPI_processed).unwrap_or(0) {
+                let tuple = *(*table).vals.add(at);
+                let text = pg_sys::SPI_getvalue(tuple, (*table).tupdesc, 1);
+                let text = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
+                let mut none = true;
+                let value = pg_sys::SPI_getbinval(tuple, (*table).tupdesc, 2, &mut none);
+                if !none {
+                    found.push((text, Detoasted::open(value).bytes().get(4..).unwrap_or_default().to_vec()));
+                }
+            }
+            pg_sys::SPI_finish();
         }
-        pg_sys::SPI_finish();
-    }
-    Ok(found)
+        Ok(found)
+    };
+    without_false_cancel(std::panic::AssertUnwindSafe(run))
 }
