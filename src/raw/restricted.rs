@@ -91,8 +91,9 @@ fn without_false_cancel<T>(work: impl FnOnce() -> Result<T> + std::panic::Unwind
 }
 
 /// Runs one query whose only parameter is `$1 jsonb` and which yields a text and a value of a variable-length type:
-/// each row's text, and the bytes of the value behind its length word. No more than `most` rows are read.
-pub fn rows(query: &str, parameter: &JsonbValue, most: usize) -> Result<Vec<(Option<String>, Vec<u8>)>> {
+/// each row's text, and the bytes of the value behind its length word. The query limits its rows itself: a limit from
+/// outside would keep the server from running it in parallel.
+pub fn rows(query: &str, parameter: &JsonbValue) -> Result<Vec<(Option<String>, Vec<u8>)>> {
     let query = CString::new(query).unwrap_or_default();
     let failed = |code: i32| {
         Error::new(Condition::ObjectNotInPrerequisiteState, "the saved query cannot be run")
@@ -116,7 +117,7 @@ pub fn rows(query: &str, parameter: &JsonbValue, most: usize) -> Result<Vec<(Opt
                 values.as_mut_ptr(),
                 std::ptr::null(),
                 true,
-                most.try_into().unwrap_or(0),
+                0,
             );
             if code != i32::try_from(pg_sys::SPI_OK_SELECT).unwrap_or(0) {
                 pg_sys::SPI_finish();

@@ -72,7 +72,7 @@ fn run_funnel_query(
         check_role(owner)?;
         let most = if dry { 0 } else { MOST_VALUES + 1 };
         let rows = restricted(owner, search_path, || {
-            restricted::rows(&summarising(&parse::reading(query)?, most), &definition, most)
+            restricted::rows(&summarising(&parse::reading(query)?, most), &definition)
         })?;
         if rows.len() > MOST_VALUES {
             return Err(Error::new(
