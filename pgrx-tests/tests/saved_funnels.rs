@@ -460,6 +460,8 @@ fn two_refreshes_of_one_funnel_never_run_at_a_time() {
     let (holder, first, other) =
         (db.session("holder").unwrap(), db.session("first").unwrap(), db.session("other").unwrap());
     holder.query("BEGIN; LOCK TABLE second IN ACCESS EXCLUSIVE MODE").unwrap();
+    // Who ran it a second time would wait for the table.
+    other.query("SET lock_timeout = '10 s'").unwrap();
     first.run("CALL eventkit.refresh_funnel('2')");
     wait::until_blocked(db.cluster, &first).unwrap();
     refused(
