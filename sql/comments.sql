@@ -58,6 +58,21 @@ BEGIN
         ('funnel_table', $$Lists the steps of a funnel: users, shares, drop-off, and the times from the step before and from the first (median and 90th percentile to about one percent in rank, and the mean). SELECT * FROM eventkit.funnel_table((SELECT eventkit.funnel_agg(events, ARRAY['view', 'pay'], '6 hours') FROM user_events));$$),
         ('conversion_rate', $$Tells the share of those who entered a funnel that reached its last step, NULL when nobody entered. SELECT eventkit.conversion_rate(summary) FROM daily_funnels;$$),
         ('funnel_chart', $$Draws a funnel as text bars for psql. SELECT eventkit.funnel_chart(eventkit.funnel_agg(events, ARRAY['view', 'pay'], '6 hours')) FROM user_events;$$),
+        ('funnel_svg', $$Draws a summary as a standalone SVG picture, light or dark as the viewer: bars, users, shares, drop-off, median times. SELECT eventkit.funnel_svg(summary, title => 'Sign-up') FROM daily_funnels;$$),
+        ('save_funnel', $$Saves a funnel under a name, or changes it: a definition over the event arrays of a table (source, events_column, breakdown_column, filter) or of one SELECT that yields events and, as you like, breakdown. All is checked, no row is read. Results older than keep go. SELECT eventkit.save_funnel('signup', '{"steps": ["view", "pay"], "window": "6 hours"}', source => 'user_events', keep => '1 year');$$),
+        ('drop_funnel', $$Drops a saved funnel with all its results. SELECT eventkit.drop_funnel('old signup');$$),
+        ('refresh_funnel', $$Computes a saved funnel into funnel_results, with the rights of its owner, and commits. A failure is recorded in funnel_refreshes and raised. CALL eventkit.refresh_funnel('signup');$$),
+        ('refresh_funnels', $$Computes every saved funnel that the caller may refresh, each in a transaction of its own. A failure is recorded in funnel_refreshes, told by a WARNING, and stops no other. CALL eventkit.refresh_funnels();$$),
+        ('store_funnel', $$Serves eventkit.save_funnel: checks a funnel and writes it down with the search path of its writer. SELECT eventkit.save_funnel('signup', '{"steps": ["view", "pay"]}', source => 'user_events');$$),
+        ('check_funnel_column', $$Refuses a column that the source of a funnel does not have. SELECT eventkit.check_funnel_column('user_events', 'events_column', 'events');$$),
+        ('check_funnel_filter', $$Refuses a text that is not one condition, without running it. SELECT eventkit.check_funnel_filter('country = ''nl''');$$),
+        ('check_funnel_source', $$Refuses a query that yields no event arrays or that its owner may not run; reads no row. SELECT eventkit.check_funnel_source('SELECT events FROM user_events', '{"steps": ["view"]}', current_user::regrole, 'public');$$),
+        ('describe_funnel_query', $$Tells the columns of a query, after it was found to be one SELECT that only reads, without running it. SELECT * FROM eventkit.describe_funnel_query('SELECT events FROM user_events', current_user::regrole, 'public');$$),
+        ('funnel_query', $$Builds the query of a saved funnel: its own, or that of its table. SELECT eventkit.funnel_query('user_events', 'events', NULL, NULL, NULL);$$),
+        ('guard_saved_funnel', $$Serves the table saved_funnels as a trigger: a funnel of a role is written by those who may become it. SELECT * FROM eventkit.saved_funnels;$$),
+        ('may_become', $$Tells whether the current user is a role or may become it by SET ROLE. SELECT eventkit.may_become(current_user::regrole);$$),
+        ('run_funnel_query', $$Runs the query of a saved funnel as its owner, read-only and in a security-restricted operation, and summarises it for each breakdown. SELECT * FROM eventkit.run_funnel_query('SELECT events FROM user_events', '{"steps": ["view"]}', current_user::regrole, 'public', false);$$),
+        ('try_refresh_funnel', $$Computes a saved funnel once; a failure is recorded and told in the row, not raised. SELECT * FROM eventkit.try_refresh_funnel('signup');$$),
         ('window_funnel', $$Tells how many conditions a user's rows meet, in order and within the window of the first; NULL as window is no limit. One row never counts for two conditions, rows of one time count in any order. A mode may follow the window: 'ordered' (the default), 'strict' (no other row between), 'strict_steps' (no other row that meets a condition between), each also with '_increasing' (times that rise), and 'unordered', all exact. 'clickhouse_default', 'clickhouse_strict_order', 'clickhouse_strict_deduplication', 'clickhouse_strict_increase', 'clickhouse_allow_reentry' (with strict_order) and 'clickhouse_strict_once' give what windowFunnel of ClickHouse 26 gives, quirks included: all but strict_once count one row for several conditions, strict_increase misses chains, and strict_order, strict_deduplication and allow_reentry never start again after a break. SELECT user_id, eventkit.window_funnel('6 hours', (event ->> 'time')::timestamptz, event ->> 'event' = 'view', event ->> 'event' = 'pay') FROM raw_events GROUP BY user_id;$$),
         ('window_funnel_add', $$Serves the aggregate window_funnel as its transition function. SELECT eventkit.window_funnel('6 hours', (event ->> 'time')::timestamptz, event ->> 'event' = 'view', event ->> 'event' = 'pay') FROM raw_events;$$),
         ('window_funnel_combine', $$Serves the aggregate window_funnel as its combine function. SELECT eventkit.window_funnel('6 hours', (event ->> 'time')::timestamptz, event ->> 'event' = 'view', event ->> 'event' = 'pay') FROM raw_events;$$),
@@ -146,3 +161,67 @@ COMMENT ON COLUMN dedupe_progress.rows_read IS 'Row versions read so far; a rewr
 COMMENT ON COLUMN dedupe_progress.rows_changed IS 'Rows rewritten so far.';
 COMMENT ON COLUMN dedupe_progress.updated_at IS 'When the last batch was committed.';
 COMMENT ON POLICY updater ON dedupe_progress IS 'Whoever may update a table sees and writes its progress.';
+
+COMMENT ON TABLE saved_funnels IS 'Funnels saved by save_funnel. Each role sees its own. SELECT name, owner, definition FROM eventkit.saved_funnels;';
+COMMENT ON COLUMN saved_funnels.name IS 'Its name.';
+COMMENT ON COLUMN saved_funnels.owner IS 'The role that saved it; a refresh runs with the rights of this role.';
+COMMENT ON COLUMN saved_funnels.definition IS 'The funnel, as funnel_agg takes it.';
+COMMENT ON COLUMN saved_funnels.source IS 'The table or view with a row for each user; NULL where a query yields them.';
+COMMENT ON COLUMN saved_funnels.events_column IS 'Its column of event arrays.';
+COMMENT ON COLUMN saved_funnels.breakdown_column IS 'Its column to break down by.';
+COMMENT ON COLUMN saved_funnels.filter IS 'A condition over its columns: which rows count.';
+COMMENT ON COLUMN saved_funnels.query IS 'One SELECT that yields events and, as you like, breakdown.';
+COMMENT ON COLUMN saved_funnels.search_path IS 'The path that query and filter are read with: the one they were saved with.';
+COMMENT ON COLUMN saved_funnels.keep IS 'How long results are kept; NULL for ever. The newest is kept in any case.';
+COMMENT ON COLUMN saved_funnels.saved_at IS 'When it was saved or changed.';
+COMMENT ON POLICY owner ON saved_funnels IS 'Whoever may become the owner sees and writes a funnel; writing needs EXECUTE on save_funnel too.';
+COMMENT ON TRIGGER guard ON saved_funnels IS 'A funnel of a role is written by those who may become it, also where row security is bypassed.';
+COMMENT ON TABLE funnel_refreshes IS 'Each refresh of a saved funnel: when, by whom, how long, how many users, or why it failed. SELECT * FROM eventkit.funnel_refreshes WHERE sqlstate IS NOT NULL;';
+COMMENT ON COLUMN funnel_refreshes.funnel IS 'The saved funnel.';
+COMMENT ON COLUMN funnel_refreshes.refreshed_at IS 'When the refresh began.';
+COMMENT ON COLUMN funnel_refreshes.refreshed_by IS 'The role that called for it.';
+COMMENT ON COLUMN funnel_refreshes.took IS 'How long it took.';
+COMMENT ON COLUMN funnel_refreshes.fingerprint IS 'What the definition asked: refreshes of equal fingerprints can be compared and rolled up. NULL for a failure.';
+COMMENT ON COLUMN funnel_refreshes.users IS 'Users seen, whether they entered the funnel or not. NULL for a failure.';
+COMMENT ON COLUMN funnel_refreshes.sqlstate IS 'The SQLSTATE of a failure; NULL where it succeeded.';
+COMMENT ON COLUMN funnel_refreshes.message IS 'The message of a failure.';
+COMMENT ON COLUMN funnel_refreshes.detail IS 'Its detail.';
+COMMENT ON COLUMN funnel_refreshes.hint IS 'Its hint.';
+COMMENT ON POLICY owner ON funnel_refreshes IS 'Whoever sees a saved funnel sees and writes its refreshes.';
+COMMENT ON TABLE funnel_summaries IS 'The summary of each refresh and breakdown value, to be rolled up. SELECT eventkit.funnel_chart(eventkit.rollup(summary)) FROM eventkit.funnel_summaries GROUP BY funnel, refreshed_at;';
+COMMENT ON COLUMN funnel_summaries.funnel IS 'The saved funnel.';
+COMMENT ON COLUMN funnel_summaries.refreshed_at IS 'When the refresh began.';
+COMMENT ON COLUMN funnel_summaries.breakdown IS 'The value of the breakdown, as text; NULL without one, and for users who have none.';
+COMMENT ON COLUMN funnel_summaries.summary IS 'What funnel_agg gave.';
+COMMENT ON POLICY owner ON funnel_summaries IS 'Whoever sees a saved funnel sees and writes its summaries.';
+COMMENT ON TABLE funnel_results IS 'The figures of each refresh, breakdown value and step, with their history. SELECT * FROM eventkit.funnel_results ORDER BY funnel, refreshed_at, breakdown, step;';
+COMMENT ON VIEW funnel_latest IS 'The figures of the newest successful refresh of each saved funnel. SELECT * FROM eventkit.funnel_latest WHERE funnel = ''signup'' ORDER BY breakdown, step;';
+DO $columns$
+DECLARE
+    described record;
+    relation text;
+BEGIN
+    FOR described IN SELECT * FROM (VALUES
+        ('funnel', 'The saved funnel.'),
+        ('refreshed_at', 'When the refresh began.'),
+        ('breakdown', 'The value of the breakdown, as text; NULL without one, and for users who have none.'),
+        ('step', 'The number of the step, from 1.'),
+        ('label', 'Its label.'),
+        ('users', 'Users who reached it.'),
+        ('share_of_first', 'Their share of those who reached step 1.'),
+        ('share_of_previous', 'Their share of those who reached the step before.'),
+        ('drop_off', 'Users who reached the step before but not this one.'),
+        ('median_from_previous', 'Half of them took no longer from the step before.'),
+        ('p90_from_previous', 'Nine of ten took no longer from the step before.'),
+        ('mean_from_previous', 'The mean time from the step before.'),
+        ('median_from_start', 'Half of them took no longer from step 1.'),
+        ('p90_from_start', 'Nine of ten took no longer from step 1.'),
+        ('mean_from_start', 'The mean time from step 1.')) AS c (name, words)
+    LOOP
+        FOREACH relation IN ARRAY ARRAY['funnel_results', 'funnel_latest'] LOOP
+            EXECUTE pg_catalog.format('COMMENT ON COLUMN eventkit.%I.%I IS %L', relation, described.name, described.words);
+        END LOOP;
+    END LOOP;
+END
+$columns$;
+COMMENT ON POLICY owner ON funnel_results IS 'Whoever sees a saved funnel sees and writes its results.';

@@ -16,7 +16,7 @@ use postgres::{Client, Config, NoTls};
 use crate::account::{give_to_server, unprivileged};
 use crate::command::{output, read};
 use crate::guard::Guard;
-use crate::place::{PgVersion, bin_dir};
+use crate::place::{PgVersion, bin_dir, checkout};
 
 /// The superuser of every cluster.
 pub const SUPERUSER: &str = "postgres";
@@ -348,7 +348,7 @@ impl Cluster {
         command
     }
 
-    /// Runs psql with these arguments, without a start-up file; SQL comes by `-c` or `-f`.
+    /// Runs psql with these arguments in the folder of the checkout, without a start-up file; SQL comes by `-c` or `-f`.
     ///
     /// # Errors
     /// When psql cannot be started; what the server said of the SQL is in the output.
@@ -358,7 +358,10 @@ impl Cluster {
         S: AsRef<std::ffi::OsStr>,
     {
         let mut psql = self.client_program("psql");
-        psql.args(["-X", "-v", "ON_ERROR_STOP=1", "-d", database]).args(args).stdin(Stdio::null());
+        psql.args(["-X", "-v", "ON_ERROR_STOP=1", "-d", database])
+            .args(args)
+            .stdin(Stdio::null())
+            .current_dir(checkout());
         output(&mut psql)
     }
 }

@@ -147,6 +147,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("funnel_agg", "i", "s", 1.0, false),
     ("funnel_agg_add", "i", "s", 500.0, false),
     ("funnel_chart", "i", "s", 10.0, false),
+    ("funnel_svg", "i", "s", 50.0, false),
     ("funnel_level", "i", "s", 500.0, false),
     ("funnel_summary_combine", "i", "s", 100.0, false),
     ("funnel_summary_finish", "i", "s", 100.0, true),
@@ -217,6 +218,14 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("plan_backfill_day", "s", "r", 10_000.0, false),
     ("plan_backfill_sequences", "s", "r", 10_000.0, false),
     ("plan_create_partition", "s", "r", 10_000.0, false),
+    ("check_funnel_column", "s", "s", 100.0, true),
+    ("check_funnel_filter", "s", "s", 10.0, true),
+    ("check_funnel_source", "s", "u", 10_000.0, false),
+    ("describe_funnel_query", "s", "u", 1000.0, true),
+    ("funnel_query", "s", "s", 1000.0, false),
+    ("guard_saved_funnel", "s", "u", 100.0, false),
+    ("may_become", "s", "s", 10.0, true),
+    ("run_funnel_query", "s", "u", 1_000_000.0, true),
     // Looks at the transaction.
     ("refuse_transaction_block", "s", "u", 1.0, true),
     // Write.
@@ -230,11 +239,17 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("dedupe_note", "v", "u", 1000.0, false),
     ("dedupe_resume", "v", "u", 1000.0, false),
     ("dedupe_table", "v", "u", 100.0, false),
+    ("drop_funnel", "v", "u", 1000.0, false),
     ("execute_with_retries", "v", "u", 100.0, false),
     ("open_backfill", "v", "u", 100.0, false),
+    ("refresh_funnel", "v", "u", 100.0, false),
+    ("refresh_funnels", "v", "u", 100.0, false),
     ("release_backfill", "v", "u", 100.0, false),
     ("run_partition_plan", "v", "u", 100.0, false),
     ("run_sequence_plan", "v", "u", 100.0, false),
+    ("save_funnel", "v", "u", 10_000.0, false),
+    ("store_funnel", "v", "u", 10_000.0, false),
+    ("try_refresh_funnel", "v", "u", 1_000_000.0, false),
 ];
 
 #[test]
@@ -290,7 +305,17 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
     );
     // A procedure with a SET clause may not COMMIT. The plan reads the users' tables with their own functions and
     // types in reach, as the call would. All of them qualify every name: tests with look-alikes show it.
-    assert_eq!(unpinned, ["f plan_dedupe_table", "p backfill", "p create_partition", "p dedupe_table"]);
+    assert_eq!(
+        unpinned,
+        [
+            "f plan_dedupe_table",
+            "p backfill",
+            "p create_partition",
+            "p dedupe_table",
+            "p refresh_funnel",
+            "p refresh_funnels"
+        ]
+    );
     nothing(
         &s,
         "settings that a function changes besides those known",
@@ -311,7 +336,18 @@ fn only_those_told_to_may_write() {
     );
     // The helpers of these can do nothing that their caller could not type, and need no grant of their own.
     let (states, procedures): (Vec<_>, Vec<_>) = closed.iter().partition(|name| name.starts_with("event_array_agg_"));
-    assert_eq!(procedures, ["backfill", "create_partition", "dedupe_table"]);
+    assert_eq!(
+        procedures,
+        [
+            "backfill",
+            "create_partition",
+            "dedupe_table",
+            "drop_funnel",
+            "refresh_funnel",
+            "refresh_funnels",
+            "save_funnel"
+        ]
+    );
     // The support functions of event_array_agg trust the bytes of its state, so nobody else may pass any.
     assert_eq!(states.len(), 8 + 2 + 2);
     assert_eq!(
@@ -326,7 +362,18 @@ fn only_those_told_to_may_write() {
         "SELECT format('%s: %s%s', c.relname, (SELECT string_agg(a.privilege_type, ' ' ORDER BY a.privilege_type) FROM aclexplode(c.relacl) a WHERE a.grantee = 0), CASE WHEN relrowsecurity THEN ', by row' END) \
          FROM pg_class c WHERE relnamespace = 'eventkit'::regnamespace AND relkind IN ('r', 'v', 'S') ORDER BY 1",
     );
-    assert_eq!(tables, ["dedupe_progress: DELETE INSERT SELECT UPDATE, by row", "partitions: SELECT"]);
+    assert_eq!(
+        tables,
+        [
+            "dedupe_progress: DELETE INSERT SELECT UPDATE, by row",
+            "funnel_latest: SELECT",
+            "funnel_refreshes: DELETE INSERT SELECT UPDATE, by row",
+            "funnel_results: DELETE INSERT SELECT UPDATE, by row",
+            "funnel_summaries: DELETE INSERT SELECT UPDATE, by row",
+            "partitions: SELECT",
+            "saved_funnels: DELETE INSERT SELECT UPDATE, by row",
+        ]
+    );
 }
 
 #[test]

@@ -126,7 +126,19 @@ fn played_readme() -> Database {
     if bless {
         std::fs::write(checkout().join("README.md"), page).unwrap();
     }
+    keeps_picture(&db, bless);
     db
+}
+
+/// The README's picture is the one that its view draws.
+fn keeps_picture(db: &Database, bless: bool) {
+    let drawn = psql(db, "\\pset format unaligned\n\\pset tuples_only on\nSELECT picture FROM shop_picture").results;
+    let (drawn, file) = (drawn.trim_end().to_owned() + "\n", checkout().join("docs/funnel.svg"));
+    if bless {
+        std::fs::write(&file, &drawn).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(drawn == kept, "docs/funnel.svg is not what shop_picture draws; EVENTKIT_BLESS=1 writes it anew:\n{drawn}");
 }
 
 /// The scheduled commands are run as well: by pg_cron's own table where it is packaged, by one like it elsewhere.

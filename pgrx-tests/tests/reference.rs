@@ -9,7 +9,7 @@ use eventkit_tests::shared;
 use postgres::Client;
 
 /// What users call, by subject, in the order of the page. What is in none of them serves the others.
-const SUBJECTS: [(&str, &[&str]); 9] = [
+const SUBJECTS: [(&str, &[&str]); 10] = [
     (
         "Event arrays",
         &[
@@ -35,10 +35,12 @@ const SUBJECTS: [(&str, &[&str]); 9] = [
             "rollup",
             "funnel_table",
             "funnel_chart",
+            "funnel_svg",
             "conversion_rate",
             "excluded_users",
         ],
     ),
+    ("Saved funnels", &["save_funnel", "refresh_funnel", "refresh_funnels", "drop_funnel"]),
     ("The trend of a funnel", &["funnel_trend_agg", "funnel_trend_table", "funnel_trend_chart"]),
     ("Retention", &["retention_agg", "retention_table", "retention_chart"]),
     ("Paths", &["paths_agg", "event_paths", "event_transitions"]),
@@ -238,6 +240,8 @@ const FIXTURES: &str = r#"
     CREATE TABLE exported_retention AS SELECT summary::text AS stored FROM monthly_retention;
     CREATE TABLE daily_paths AS SELECT eventkit.paths_agg(events) AS summary FROM user_events;
     CREATE TABLE exported_paths AS SELECT summary::text AS stored FROM daily_paths;
+    SELECT eventkit.save_funnel('signup', '{"steps": ["view", "pay"]}', source => 'user_events');
+    SELECT eventkit.save_funnel('old signup', '{"steps": ["view", "pay"]}', source => 'user_events');
     CREATE TABLE public.events (id bigint NOT NULL, at timestamptz NOT NULL);
     INSERT INTO public.events VALUES (1, '2024-01-01 12:00Z'), (2, '2024-01-02 12:00Z');
     CREATE SCHEMA app;

@@ -7,6 +7,8 @@ mod level;
 mod per_user;
 mod property;
 mod read;
+mod saved;
 mod summary;
+mod svg;
 mod times;
 mod trend;

@@ -1,38 +1,41 @@
 //! A funnel as text bars, for psql.
 
+use super::label::{columns, duration, percent, shown};
 use super::summary::Summary;
 use super::table::{Row, rows};
-use crate::time::Micros;
 
 /// Eighths of a character cell, from one to seven.
 const PARTS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
-/// The chart: for each step its label, a bar, the users, shares, and the median time from the step before.
+/// The chart: for each step its label, a bar, the users, shares, those lost, and the median time from the step before.
 /// `width` is the length of the longest bar in characters. O(steps · width).
 #[must_use]
 pub fn text(summary: &Summary, width: usize) -> String {
     let rows = rows(summary);
-    let labels = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
-    let users = rows.iter().map(|row| row.users.to_string().len()).max().unwrap_or(0);
+    let digits = |number: i64| number.to_string().len();
+    let numbers = digits(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+    let labels = rows.iter().map(|row| columns(&shown(&row.label))).max().unwrap_or(0);
+    let users = rows.iter().map(|row| digits(row.users)).max().unwrap_or(0);
+    let lost = rows.iter().filter_map(|row| row.drop_off).map(digits).max().unwrap_or(0);
     let lines: Vec<String> = rows
         .iter()
         .map(|row| {
-            let bar = bar(row.share_of_first.unwrap_or(0.0), width);
-            let mut line = format!("{}. {:<labels$}  {bar:<width$}  {:>users$}", row.step, row.label, row.users);
-            line.push_str(&figures(row));
+            let (label, bar) = (shown(&row.label), bar(row.share_of_first.unwrap_or(0.0), width));
+            let pad = labels - columns(&label);
+            let mut line = format!("{:>numbers$}. {label}{:pad$}  {bar:<width$}  {:>users$}", row.step, "", row.users);
+            line.push_str(&figures(row, lost));
             line.trim_end().to_owned()
         })
         .collect();
     lines.join("\n")
 }
 
-fn figures(row: &Row) -> String {
-    let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+fn figures(row: &Row, lost: usize) -> String {
     let mut figures = format!("  {:>7}", percent(row.share_of_first));
     if let Some(share) = row.share_of_previous {
         figures.push_str(&format!("  {:>7} of previous", percent(Some(share))));
         match row.drop_off {
-            Some(drop_off) => figures.push_str(&format!(", {drop_off} lost")),
+            Some(drop_off) => figures.push_str(&format!(", {drop_off:>lost$} lost")),
             None => figures.push_str(", optional"),
         }
     }
@@ -55,20 +58,6 @@ pub(super) fn bar(share: f64, width: usize) -> String {
     bar
 }
 
-/// A duration for people: its two largest units.
-#[expect(clippy::cast_possible_truncation, reason = "a mean of durations is below 64 bits")]
-fn duration(micros: f64) -> String {
-    let seconds = micros.round() as Micros / 1_000_000;
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) if seconds == 0 => format!("{} ms", micros.round() as Micros / 1_000),
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +74,24 @@ mod tests {
             "1. visit    ██████████  4  100.0 %\n\
              2. sign up  █████       2   50.0 %   50.0 % of previous, 2 lost, median 1 min 0 s\n\
              3. pay      ██▌         1   25.0 %   50.0 % of previous, 1 lost, median 2 h 0 min"
+        );
+    }
+
+    #[test]
+    fn columns_stay_in_line_whatever_the_labels() {
+        let mut bytes = empty(7, [("日本", false), ("a\nb", false), ("long label", false)].into_iter());
+        for user in 0..12 {
+            let times = [0, 1_000_000, 2_000_000];
+            let reached = if user == 0 { 3 } else { 1 + usize::from(user < 11) };
+            if let Some(larger) = add_user(&mut bytes, &times[..reached]).unwrap() {
+                bytes = larger;
+            }
+        }
+        assert_eq!(
+            text(&Summary::decode(&bytes).unwrap(), 4),
+            "1. 日本        ████  12  100.0 %\n\
+             2. a\u{FFFD}b         ███▋  11   91.7 %   91.7 % of previous,  1 lost, median 1 s\n\
+             3. long label  ▍      1    8.3 %    9.1 % of previous, 10 lost, median 1 s"
         );
     }
 

@@ -364,8 +364,8 @@ impl Summary {
         if !(1..=MOST_STEPS).contains(&self.steps.len()) {
             return Some(format!("There are {} steps, not 1 to {MOST_STEPS}.", self.steps.len()));
         }
-        if !(0..=summary.users).contains(&summary.excluded) {
-            return Err(wrong("The excluded users are between 0 and all users.".into()));
+        if !(0..=self.users).contains(&self.excluded) {
+            return Some("The excluded users are between 0 and all users.".to_owned());
         }
         // An optional step may have fewer users than the one after it, but none has more than there are.
         for step in &self.steps {

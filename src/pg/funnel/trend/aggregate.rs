@@ -97,11 +97,13 @@ fn add<A: EventArray>(
     check_settings(state.bytes(), *fingerprint)?;
     if let Some(events) = events {
         level_of(funnel, events)?;
-        let times = funnel.scanner.times();
-        let period = times.first().map(|entry| calendar.number(*entry)).transpose()?;
-        if let Some(larger) = add_user(state.bytes(), period, times, fresh)? {
-            state = State::new(&larger)?;
-        }
+        funnel.scanner.each_counted(|times, _| {
+            let period = times.first().map(|entry| calendar.number(*entry)).transpose()?;
+            if let Some(larger) = add_user(state.bytes(), period, times, fresh)? {
+                state = State::new(&larger)?;
+            }
+            Ok(())
+        })?;
     }
     Ok(state.into_value())
 }
