@@ -1,6 +1,9 @@
 //! Benches: ratios of our statements to others that do the same work, measured side by side in one run.
 
 pub mod event_arrays;
+pub mod funnel;
+mod funnel_data;
+mod funnel_plain;
 pub mod measure;
 pub mod report;
 pub mod rows;
@@ -11,5 +14,5 @@ pub use suite::{Contender, Goal, Suite};
 /// Every suite, in the order of the results file.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    [event_arrays::suites(), rows::suites()].concat()
+    [event_arrays::suites(), funnel::suites(), rows::suites()].concat()
 }

@@ -53,11 +53,13 @@ fn bench() -> Result<usize> {
         cluster.create_database(&suite.name)?;
         cluster.create_extension(&suite.name)?;
         let mut client = cluster.connect(&suite.name)?;
-        let timings = measure::measure(&mut client, &suite)?;
+        let timings = measure::measure(&cluster, &mut client, &suite)?;
         let (section, missed_here) = report::section(&mut client, &suite, &timings)?;
         println!("\n{section}");
         report::store(&suite.name, &section, &order)?;
         missed += missed_here;
+        drop(client);
+        cluster.connect("postgres")?.batch_execute(&format!("DROP DATABASE \"{}\" WITH (FORCE)", suite.name))?;
     }
     say(format!("written to {}", report::file().display()));
     Ok(missed)
