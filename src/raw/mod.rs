@@ -7,12 +7,14 @@
 pub mod array;
 pub mod bools;
 pub mod cache;
+pub mod entry;
 pub mod form;
 pub mod gather;
 pub mod hstore;
 pub mod jsonb;
 pub mod numeric;
 pub mod out;
+pub mod pglz;
 pub mod place;
 pub mod server;
 pub mod state;
