@@ -96,3 +96,8 @@ pub fn more_rows(copies: usize) -> Vec<String> {
 pub fn names(steps: usize) -> String {
     (0..steps).map(|step| format!("'e{step}'")).collect::<Vec<_>>().join(", ")
 }
+
+/// The steps as conditions on `name`.
+pub fn conditions(steps: usize) -> String {
+    (0..steps).map(|step| format!("name = 'e{step}'")).collect::<Vec<_>>().join(", ")
+}

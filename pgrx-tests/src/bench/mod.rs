@@ -5,6 +5,7 @@ pub mod funnel;
 mod funnel_data;
 mod funnel_plain;
 pub mod measure;
+pub mod peers;
 pub mod report;
 pub mod rows;
 pub mod suite;
@@ -14,5 +15,5 @@ pub use suite::{Contender, Goal, Suite};
 /// Every suite, in the order of the results file.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    [event_arrays::suites(), funnel::suites(), rows::suites()].concat()
+    [event_arrays::suites(), funnel::suites(), peers::suites(), rows::suites()].concat()
 }

@@ -118,7 +118,8 @@ fn circumstances(client: &mut Client, suite: &Suite, busy: &str) -> Result<Strin
         settings.push(format!("{name} {value}"));
     }
     Ok(format!(
-        "{date}, `cargo bench-all {}`, {} runs each; {}{busy}; PostgreSQL {version}: {}.",
+        "{date}, `cargo bench-all {}{}`, {} runs each; {}{busy}; PostgreSQL {version}: {}.",
+        if super::peers::take_part(suite) { "--peers " } else { "" },
         suite.name,
         suite.runs,
         machine(),

@@ -1,6 +1,6 @@
 //! The suites of plain rows: `window_funnel` against window functions and against counting the rows.
 
-use super::funnel_data::{names, rows};
+use super::funnel_data::{conditions, names, rows};
 use super::funnel_plain::one_sort;
 use super::suite::{Contender, Goal, Suite};
 
@@ -11,10 +11,9 @@ pub fn suites() -> Vec<Suite> {
 }
 
 fn ours(steps: usize, filter: &str) -> String {
-    let conditions: Vec<String> = (0..steps).map(|step| format!("name = 'e{step}'")).collect();
     format!(
         "SELECT sum(level) FROM (SELECT eventkit.window_funnel('6 hours', at, {}) AS level FROM e {filter} GROUP BY user_id) AS l",
-        conditions.join(", ")
+        conditions(steps)
     )
 }
 
