@@ -1,7 +1,8 @@
 //! The only unsafe code: detoasting, array walking, byte layouts, memory of aggregate states, differences between server versions.
 //!
 //! The readers of byte layouts (`hstore`, `jsonb`, `numeric`, `array`) work on bounds-checked slices and have no unsafe
-//! line themselves: a corrupt value is an error, never a read out of bounds.
+//! line themselves: a corrupt value is an error, never a read out of bounds. `pglz` copies by pointer, within bounds that
+//! it checks for each copy.
 #![allow(unsafe_code)]
 
 pub mod array;

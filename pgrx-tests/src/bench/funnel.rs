@@ -92,7 +92,7 @@ fn over_arrays(form: Form, steps: usize, copies: usize) -> Suite {
         ]
         .concat(),
         goals,
-        runs: if copies == 1 { 5 } else { 3 },
+        runs: if copies == 1 { 5 } else { 2 },
     }
 }
 
@@ -128,7 +128,7 @@ fn parallel() -> Suite {
             Goal::faster("parallel", "serial", 1.6).by_best_wall(),
             Goal::agrees("parallel", "serial"),
         ],
-        runs: 7,
+        runs: 5,
     }
 }
 

@@ -76,7 +76,7 @@ fn suite(steps: usize, copies: usize) -> Suite {
             Goal::agrees("eventkit, jsonb[]", "eventkit, hstore[]"),
             Goal::agrees("eventkit, jsonb[]", "eventkit, rows"),
         ],
-        runs: if copies == 1 { 5 } else { 3 },
+        runs: if copies == 1 { 5 } else { 2 },
     }
 }
 
