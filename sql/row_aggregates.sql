@@ -29,8 +29,8 @@ BEGIN
     FOR form IN
         SELECT many, symbol, first_arguments
         FROM pg_catalog.generate_series(1, 8) AS many,
-            (VALUES ('window_funnel_add_separate_wrapper', 'conversion_window interval, "time" timestamptz'),
-                    ('window_funnel_add_mode_separate_wrapper', 'conversion_window interval, mode text, "time" timestamptz')) AS forms (symbol, first_arguments)
+            (VALUES ('window_funnel_add_row', 'conversion_window interval, "time" timestamptz'),
+                    ('window_funnel_add_mode_row', 'conversion_window interval, mode text, "time" timestamptz')) AS forms (symbol, first_arguments)
     LOOP
         SELECT pg_catalog.string_agg(', condition_' || at || ' bool', '' ORDER BY at) INTO conditions
         FROM pg_catalog.generate_series(1, form.many) AS at;

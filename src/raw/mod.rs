@@ -1,13 +1,15 @@
 //! The only unsafe code: detoasting, array walking, byte layouts, memory of aggregate states, differences between server versions.
 //!
 //! The readers of byte layouts (`hstore`, `jsonb`, `numeric`, `array`) work on bounds-checked slices and have no unsafe
-//! line themselves: a corrupt value is an error, never a read out of bounds.
+//! line themselves: a corrupt value is an error, never a read out of bounds. `pglz` copies by pointer, within bounds that
+//! it checks for each copy.
 #![allow(unsafe_code)]
 
 pub mod array;
 pub mod bools;
 pub mod cache;
 pub mod chunks;
+pub mod entry;
 pub mod form;
 pub mod gather;
 pub mod hstore;
@@ -15,6 +17,7 @@ pub mod jsonb;
 pub mod numeric;
 pub mod out;
 pub mod parse;
+pub mod pglz;
 mod pieces;
 pub mod place;
 pub mod restricted;

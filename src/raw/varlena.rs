@@ -3,6 +3,8 @@
 use eventkit_core::error::{Condition, Error, Result};
 use pgrx::pg_sys;
 
+use super::pglz;
+
 /// The bytes of a value as they lie in memory, after its length word.
 #[derive(Clone, Copy)]
 pub struct Payload<'a>(pub &'a [u8]);
@@ -20,9 +22,19 @@ impl Detoasted {
     /// The datum must be a variable-length value that is not NULL.
     pub unsafe fn open(datum: pg_sys::Datum) -> Self {
         let given = datum.cast_mut_ptr::<pg_sys::varlena>();
-        // SAFETY: the caller vouches for the datum.
-        let value = unsafe { pg_sys::pg_detoast_datum(given) };
-        Self { value, owned: value != given }
+        // SAFETY: the caller vouches for the datum; what is fetched is ours, and a value in memory.
+        unsafe {
+            if pgrx::varatt_is_1b_e(given) {
+                let fetched = pg_sys::detoast_external_attr(given);
+                let value = in_memory(fetched);
+                if value != fetched {
+                    pg_sys::pfree(fetched.cast());
+                }
+                return Self { value, owned: true };
+            }
+            let value = in_memory(given);
+            Self { value, owned: value != given }
+        }
     }
 
     /// Brings a value into memory as it was stored, compressed if it was, with a 4-byte header.
@@ -115,6 +127,38 @@ impl Drop for Detoasted {
             // SAFETY: detoasting made this copy for us and nobody else has seen it.
             unsafe { pg_sys::pfree(self.value.cast()) };
         }
+    }
+}
+
+/// Longer copies would not fit into what the server allocates at once; and with another method than pglz in its highest
+/// bits the word is larger still.
+const LARGEST_COPY: usize = 0x3FFF_FFFF - 4 - pglz::SLACK;
+
+/// A value that is in memory, decompressed and with a 4-byte header: the same if it is so already, otherwise a copy.
+///
+/// # Safety
+/// The value must be one that the server built, not NULL, and not stored elsewhere.
+unsafe fn in_memory(value: *mut pg_sys::varlena) -> *mut pg_sys::varlena {
+    // SAFETY: the caller vouches for the value. A compressed one has its length word, then a word with the length of
+    // what it holds and its method (0 = pglz) in the two highest bits, then its bytes; the copy is as long as is said,
+    // and a value that does not decompress is left to the server, which knows what to say of it.
+    unsafe {
+        if pgrx::varatt_is_4b_u(value) {
+            return value;
+        }
+        if pgrx::varatt_is_4b_c(value) {
+            let bytes = std::slice::from_raw_parts(value.cast::<u8>(), pgrx::varsize_4b(value));
+            if let Some(info) = word(bytes, 4).filter(|info| (*info as usize) < LARGEST_COPY) {
+                let len = info as usize;
+                let copy = pg_sys::palloc(len + 4 + pglz::SLACK).cast::<pg_sys::varlena>();
+                if pglz::decompress(&bytes[8..], copy.cast::<u8>().add(4), len) {
+                    pgrx::set_varsize_4b(copy, i32::try_from(len + 4).unwrap_or(i32::MAX));
+                    return copy;
+                }
+                pg_sys::pfree(copy.cast());
+            }
+        }
+        pg_sys::pg_detoast_datum(value)
     }
 }
 

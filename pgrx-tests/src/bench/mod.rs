@@ -2,7 +2,11 @@
 
 pub mod chunks;
 pub mod event_arrays;
+pub mod funnel;
+mod funnel_data;
+mod funnel_plain;
 pub mod measure;
+pub mod peers;
 pub mod report;
 pub mod rows;
 pub mod suite;
@@ -12,5 +16,5 @@ pub use suite::{Contender, Goal, Suite};
 /// Every suite, in the order of the results file.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    [event_arrays::suites(), chunks::suites(), rows::suites()].concat()
+    [event_arrays::suites(), chunks::suites(), funnel::suites(), peers::suites(), rows::suites()].concat()
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use postgres::Client;
 
-use super::measure::Timing;
-use super::suite::Suite;
+use super::measure::{Timing, busy_cores};
+use super::suite::{Clock, Rule, Suite};
 use crate::place::checkout;
 
 const PREAMBLE: &str = "\
@@ -16,6 +16,7 @@ const PREAMBLE: &str = "\
 Written by `cargo bench-all`; `cargo bench-all <suite>` measures one suite and replaces its section alone. Contenders
 run in turn on one connection after a warm-up round; the times are medians. Goals are ratios within one run, judged by
 the backend's processor time, because that is the same on a busy machine; the ratio of the wall clocks stands beside it.
+Where contenders should give the same result, that is checked before anything is timed, and the run fails otherwise.
 The server's C library is told to keep freed memory (MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_=4294967296): otherwise
 each contender, detoasting alone as well, takes once or twice its time, depending on what was freed before it.
 ";
@@ -35,6 +36,8 @@ const SETTINGS: [&str; 6] = [
 /// # Errors
 /// When the server does not say what it is, or a goal names a contender that does not exist.
 pub fn section(client: &mut Client, suite: &Suite, timings: &[Timing]) -> Result<(String, usize)> {
+    let busy =
+        busy_cores().map_or(String::new(), |cores| format!("; other work kept {cores:.1} cores busy after the run"));
     let mut text = format!("## {}\n\n{}\n\n", suite.name, suite.about);
     let width = suite.contenders.iter().map(|c| c.label.chars().count()).max().unwrap_or(0).max(9);
     writeln!(
@@ -49,35 +52,64 @@ pub fn section(client: &mut Client, suite: &Suite, timings: &[Timing]) -> Result
     }
     text.push_str("```\n\n");
     let mut missed = 0;
-    if !suite.goals.is_empty() {
+    // That results agree was checked before; a line would say no more.
+    let judged = || suite.goals.iter().filter(|goal| goal.rule != Rule::Agrees);
+    let any = judged().next().is_some();
+    if any {
         writeln!(
             text,
             "```text\n{:<width$} | {:<width$} | {:<40} | {:>7} | {:>7} |",
             "goal of", "against", "asked", "cpu", "wall"
         )?;
     }
-    for goal in &suite.goals {
+    for goal in judged() {
         let timing = |label: &str| {
             let at = suite.contenders.iter().position(|c| c.label == label);
             at.and_then(|i| timings.get(i)).with_context(|| format!("a goal names no contender: {label}"))
         };
         let (ours, other) = (timing(&goal.ours)?, timing(&goal.other)?);
-        let (cpu, wall) = (goal.rule.ratio(ours.cpu, other.cpu), goal.rule.ratio(ours.wall, other.wall));
-        let met = goal.rule.is_met_by(cpu);
+        let (asked, width_of_asked) = (goal.rule.text(), 40);
+        if let Rule::Memory(_) = goal.rule {
+            let memory = timing(&goal.ours)?.memory.with_context(|| format!("no memory of {}", goal.ours))?;
+            let met = goal.rule.is_met_by(memory);
+            missed += usize::from(!met);
+            let verdict = if met { "met" } else { "MISSED" };
+            writeln!(
+                text,
+                "{:<width$} | {:<width$} | {asked:<width_of_asked$} | {memory:>4.1} MB |         | {verdict}",
+                goal.ours, "a fresh backend"
+            )?;
+            continue;
+        }
+        let cpu = goal.rule.ratio(ours.cpu, other.cpu);
+        let (wall, met) = match goal.clock {
+            Clock::Processor => (goal.rule.ratio(ours.wall, other.wall), goal.rule.is_met_by(cpu)),
+            Clock::BestWall => {
+                let wall = goal.rule.ratio(ours.best, other.best);
+                (wall, goal.rule.is_met_by(wall))
+            }
+        };
         missed += usize::from(!met);
-        let (asked, verdict) = (goal.rule.text(), if met { "met" } else { "MISSED" });
+        let verdict = match (goal.clock, met) {
+            (_, false) => "MISSED",
+            (Clock::Processor, true) => "met",
+            (Clock::BestWall, true) => "met by the best wall clock",
+        };
         let (ours, other) = (&goal.ours, &goal.other);
-        writeln!(text, "{ours:<width$} | {other:<width$} | {asked:<40} | {cpu:>7.2} | {wall:>7.2} | {verdict}")?;
+        writeln!(
+            text,
+            "{ours:<width$} | {other:<width$} | {asked:<width_of_asked$} | {cpu:>7.2} | {wall:>7.2} | {verdict}"
+        )?;
     }
-    if !suite.goals.is_empty() {
+    if any {
         text.push_str("```\n\n");
     }
-    writeln!(text, "{}", circumstances(client, suite)?)?;
+    writeln!(text, "{}", circumstances(client, suite, &busy)?)?;
     Ok((text, missed))
 }
 
 /// On what and how it was measured.
-fn circumstances(client: &mut Client, suite: &Suite) -> Result<String> {
+fn circumstances(client: &mut Client, suite: &Suite, busy: &str) -> Result<String> {
     let row = client.query_one("SELECT current_setting('server_version'), current_date::text", &[])?;
     let (version, date): (String, String) = (row.try_get(0)?, row.try_get(1)?);
     let mut settings = Vec::new();
@@ -86,7 +118,8 @@ fn circumstances(client: &mut Client, suite: &Suite) -> Result<String> {
         settings.push(format!("{name} {value}"));
     }
     Ok(format!(
-        "{date}, `cargo bench-all {}`, {} runs each; {}; PostgreSQL {version}: {}.",
+        "{date}, `cargo bench-all {}{}`, {} runs each; {}{busy}; PostgreSQL {version}: {}.",
+        if super::peers::take_part(suite) { "--peers " } else { "" },
         suite.name,
         suite.runs,
         machine(),

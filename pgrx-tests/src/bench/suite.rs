@@ -47,6 +47,17 @@ pub struct Goal {
     pub other: String,
     /// What is asked.
     pub rule: Rule,
+    /// Which clock judges.
+    pub clock: Clock,
+}
+
+/// What a goal is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The backend's processor time: the same on a busy machine.
+    Processor,
+    /// The fastest run's wall clock: for work that several processes share.
+    BestWall,
 }
 
 /// What a goal asks.
@@ -63,35 +74,59 @@ pub enum Rule {
         /// The allowed excess.
         at_most: f64,
     },
+    /// The same result; checked in the warm-up round, before anything is timed.
+    Agrees,
+    /// At most so many megabytes of a fresh backend's own memory, at the end above the start.
+    Memory(f64),
 }
 
 impl Goal {
     /// `ours` is to be at least `times` as fast as `other`.
     #[must_use]
     pub fn faster(ours: &str, other: &str, times: f64) -> Self {
-        Self { ours: ours.to_owned(), other: other.to_owned(), rule: Rule::Faster(times) }
+        Self { ours: ours.to_owned(), other: other.to_owned(), rule: Rule::Faster(times), clock: Clock::Processor }
     }
 
     /// `ours` is to cost at most `times` what `other` costs.
     #[must_use]
     pub fn costs(ours: &str, other: &str, times: f64) -> Self {
-        Self { ours: ours.to_owned(), other: other.to_owned(), rule: Rule::Costs(times) }
+        Self { ours: ours.to_owned(), other: other.to_owned(), rule: Rule::Costs(times), clock: Clock::Processor }
     }
 
     /// `ours`, twice the work of `other`, is to cost at most `at_most` times twice as much.
     #[must_use]
     pub fn doubles(ours: &str, other: &str, at_most: f64) -> Self {
-        Self { ours: ours.to_owned(), other: other.to_owned(), rule: Rule::Grows { work: 2.0, at_most } }
+        let rule = Rule::Grows { work: 2.0, at_most };
+        Self { ours: ours.to_owned(), other: other.to_owned(), rule, clock: Clock::Processor }
+    }
+
+    /// `ours` is to give what `other` gives, or the suite fails.
+    #[must_use]
+    pub fn agrees(ours: &str, other: &str) -> Self {
+        Self { rule: Rule::Agrees, ..Self::costs(ours, other, 0.0) }
+    }
+
+    /// `ours` is to leave a fresh backend at most so many megabytes larger.
+    #[must_use]
+    pub fn memory(ours: &str, megabytes: f64) -> Self {
+        Self { rule: Rule::Memory(megabytes), ..Self::costs(ours, ours, 0.0) }
+    }
+
+    /// The same goal, judged by the wall clock of the fastest run.
+    #[must_use]
+    pub fn by_best_wall(self) -> Self {
+        Self { clock: Clock::BestWall, ..self }
     }
 }
 
 impl Rule {
-    /// The ratio that the rule is about, from the two times.
+    /// The ratio that the rule is about, from the two times; for memory the first of two sizes.
     #[must_use]
     pub fn ratio(self, ours: f64, other: f64) -> f64 {
         match self {
             Self::Faster(_) => other / ours,
-            Self::Costs(_) => ours / other,
+            Self::Costs(_) | Self::Agrees => ours / other,
+            Self::Memory(_) => ours,
             Self::Grows { work, .. } => ours / (other * work),
         }
     }
@@ -103,6 +138,8 @@ impl Rule {
             Self::Faster(times) => ratio >= times,
             Self::Costs(times) => ratio <= times,
             Self::Grows { at_most, .. } => ratio <= at_most,
+            Self::Agrees => true,
+            Self::Memory(megabytes) => ratio <= megabytes,
         }
     }
 
@@ -113,6 +150,8 @@ impl Rule {
             Self::Faster(times) => format!("≥ {times} × as fast"),
             Self::Costs(times) => format!("≤ {times} × its cost"),
             Self::Grows { work, at_most } => format!("≤ {at_most} × proportional for {work} × the work"),
+            Self::Agrees => "the same result".to_owned(),
+            Self::Memory(megabytes) => format!("≤ {megabytes} MB above the start"),
         }
     }
 }
@@ -130,5 +169,7 @@ mod tests {
         let doubling = Rule::Grows { work: 2.0, at_most: 1.15 };
         assert!(doubling.is_met_by(doubling.ratio(2.2, 1.0)));
         assert!(!doubling.is_met_by(doubling.ratio(2.4, 1.0)));
+        assert!(Rule::Memory(50.0).is_met_by(Rule::Memory(50.0).ratio(49.0, 1.0)));
+        assert!(!Rule::Memory(50.0).is_met_by(Rule::Memory(50.0).ratio(51.0, 1.0)));
     }
 }

@@ -1,9 +1,10 @@
-//! `cargo bench-all [suite]`: measures the suites whose name contains the word and writes their results.
+//! `cargo bench-all [--peers] [suite]`: measures the suites whose name contains the word and writes their results; with
+//! `--peers` those with other engines as well, which are fetched.
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use eventkit_tests::bench::{measure, report, suites};
+use eventkit_tests::bench::{measure, peers, report, suites};
 use eventkit_tests::command::say;
 use eventkit_tests::install::{Profile, install};
 use eventkit_tests::{ClusterBuilder, PgVersion, packages, setup};
@@ -23,10 +24,20 @@ fn main() -> ExitCode {
 }
 
 fn bench() -> Result<usize> {
-    let filter = std::env::args().nth(1).unwrap_or_default();
+    let (options, words): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    if let Some(unknown) = options.iter().find(|option| *option != "--peers") {
+        bail!("unknown option {unknown}; there is --peers");
+    }
+    if words.len() > 1 {
+        bail!("one word picks the suites, not {}", words.join(" "));
+    }
+    let (filter, with_peers) = (words.first().cloned().unwrap_or_default(), !options.is_empty());
     let all = suites();
     let order: Vec<String> = all.iter().map(|suite| suite.name.clone()).collect();
-    let chosen: Vec<_> = all.into_iter().filter(|suite| suite.name.contains(&filter)).collect();
+    let chosen: Vec<_> = all
+        .into_iter()
+        .filter(|suite| suite.name.contains(&filter) && (with_peers || !peers::take_part(suite)))
+        .collect();
     if chosen.is_empty() {
         bail!("no suite is called \"{filter}\"; there are: {}", order.join(", "));
     }
@@ -49,15 +60,20 @@ fn bench() -> Result<usize> {
     builder = builder.environment("MALLOC_MMAP_MAX_", "0").environment("MALLOC_TRIM_THRESHOLD_", "4294967296");
     let cluster = builder.start()?;
     let mut missed = 0;
-    for suite in chosen {
+    for mut suite in chosen {
         cluster.create_database(&suite.name)?;
         cluster.create_extension(&suite.name)?;
         let mut client = cluster.connect(&suite.name)?;
-        let timings = measure::measure(&mut client, &suite)?;
+        let mut timings = measure::measure(&cluster, &mut client, &suite)?;
+        if peers::take_part(&suite) {
+            peers::run_all(&mut client, &mut suite, &mut timings)?;
+        }
         let (section, missed_here) = report::section(&mut client, &suite, &timings)?;
         println!("\n{section}");
         report::store(&suite.name, &section, &order)?;
         missed += missed_here;
+        drop(client);
+        cluster.connect("postgres")?.batch_execute(&format!("DROP DATABASE \"{}\" WITH (FORCE)", suite.name))?;
     }
     say(format!("written to {}", report::file().display()));
     Ok(missed)

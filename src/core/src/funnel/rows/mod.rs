@@ -17,6 +17,7 @@ mod clickhouse_strict_deduplication;
 mod clickhouse_strict_increase;
 mod clickhouse_strict_once;
 mod clickhouse_strict_order;
+mod distinct;
 pub mod retention;
 pub mod state;
 #[cfg(test)]
@@ -186,18 +187,27 @@ automaton!(Ordered, Strict, Unordered);
 pub struct Levels {
     automaton: Box<dyn Automaton>,
     rows: Vec<(Micros, u64)>,
+    /// The steps and the window, in the mode that has a short way for the usual user; and what that needs.
+    short: Option<(usize, Option<Micros>)>,
+    start: Vec<Micros>,
 }
 
 impl Levels {
     /// Compiles a mode for so many steps, 1 to 64, and a window.
     #[must_use]
     pub fn new(mode: Mode, steps: usize, window: Option<Micros>) -> Self {
-        Self { automaton: mode.automaton(steps, window), rows: Vec::new() }
+        let short = (mode == Mode::Ordered).then_some((steps, window));
+        Self { automaton: mode.automaton(steps, window), rows: Vec::new(), short, start: Vec::new() }
     }
 
     /// The level of a group's rows. They are sorted by time, stably, only if they did not come so.
     /// O(rows), O(rows log rows) when out of order. Errors: `53200`, `22023` for bytes that are no state.
     pub fn level(&mut self, state: state::Rows<'_>, poll: Poll<'_>) -> Result<usize> {
+        if let Some((steps, window)) = self.short.filter(|_| state.in_order())
+            && let Some(level) = distinct::level(state, steps, window, &mut self.start, &mut *poll)?
+        {
+            return Ok(level);
+        }
         let rows = &mut self.rows;
         rows.clear();
         state.each(|time, matched| {

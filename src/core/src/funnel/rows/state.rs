@@ -216,6 +216,11 @@ impl<'b> Rows<'b> {
 
     /// Gives each row: its time and the steps that it matches. O(bytes). Errors: `22023` for bytes that are no state, and those of the visitor.
     pub fn each(self, mut visit: impl FnMut(Micros, u64) -> Result<()>) -> Result<()> {
+        self.each_while(|time, matched| visit(time, matched).map(|()| true))
+    }
+
+    /// As [`Rows::each`], until `visit` gives `false`.
+    pub fn each_while(self, mut visit: impl FnMut(Micros, u64) -> Result<bool>) -> Result<()> {
         let steps = self.settings()?.steps;
         let beyond = u64::MAX.checked_shl(steps as u32).unwrap_or(0);
         let mut walk = self.used().get(HEAD..).unwrap_or_default();
@@ -226,7 +231,9 @@ impl<'b> Rows<'b> {
             if matched & beyond != 0 {
                 return Err(broken());
             }
-            visit(time, matched)?;
+            if !visit(time, matched)? {
+                break;
+            }
         }
         Ok(())
     }
