@@ -5,9 +5,11 @@
 #![allow(unsafe_code)]
 
 pub mod array;
+mod array_form;
 pub mod bools;
 pub mod cache;
 pub mod chunks;
+mod document_form;
 pub mod form;
 pub mod gather;
 pub mod hstore;
