@@ -463,11 +463,11 @@ mod layout_tests {
     }
 }
 
+/// Values damaged in memory, as no client can make them, are read by the functions.
 #[cfg(any(test, feature = "pg_test"))]
 #[pgrx::pg_schema]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 mod tests {
-    //! Values damaged in memory, as no client can make them, are read by the functions.
-
     use std::panic::AssertUnwindSafe;
 
     use pgrx::prelude::*;
@@ -517,19 +517,28 @@ mod tests {
 
     #[pg_test]
     fn damaged_values_give_events_or_an_error() {
-        let event = r#"{"event": "view", "time": 1704067200, "p": {"q": [1.5, null, true]}}"#;
+        Spi::run(
+            r#"CREATE TEMP TABLE stored AS SELECT n, (
+                   SELECT jsonb_agg('{"event": "view", "time": 1704067200, "p": {"q": [1.5, null, true]}}'::jsonb)
+                   FROM generate_series(1, n)) AS events
+               FROM (VALUES (3), (60)) AS lengths (n)"#,
+        )
+        .unwrap();
+        let compressed =
+            "SELECT string_agg((pg_column_compression(events) IS NOT NULL)::text, ' ' ORDER BY n) FROM stored";
+        assert_eq!(Spi::get_one::<String>(compressed).unwrap().unwrap(), "false true");
         let mut tested = (0, 0);
-        for (events, compressed) in [(vec![event; 3], false), (vec![event; 60], true)] {
-            let text = std::ffi::CString::new(format!("[{}]", events.join(", "))).unwrap_or_default();
-            let mut chunk = jsonb::read_json(&text);
-            if compressed {
-                // SAFETY: the value is a plain varlena, and 'p' is the method that every server has.
-                chunk = unsafe { JsonbValue::wrap(pg_sys::toast_compress_datum(chunk.datum(), b'p' as _)) };
-            }
-            // Without a state the call frame is not looked at.
-            let first =
-                add(std::ptr::null_mut(), None, chunk).and_then(finish).unwrap_or_else(|error| panic!("{error}"));
-            let one = first.open().bytes().get(4..).unwrap_or_default().to_vec();
+        for length in [3, 60] {
+            let one = Spi::connect(|client| {
+                let query = format!("SELECT events FROM stored WHERE n = {length}");
+                let row = client.select(query.as_str(), Some(1), &[]).unwrap().first();
+                let datum = row.get_datum_by_ordinal(1).unwrap().unwrap();
+                // SAFETY: the column is of this type and not NULL.
+                let chunk = unsafe { JsonbValue::wrap(datum) };
+                // Without a state the call frame is not looked at.
+                let first = add(std::ptr::null_mut(), None, chunk).unwrap_or_else(|error| panic!("{error}"));
+                first.open().bytes().get(4..).unwrap_or_default().to_vec()
+            });
             let part = &one[HEAD..];
             let both = build(Kind::JsonbDocument, 2, &[part, part], 0).unwrap_or_else(|error| panic!("{error}"));
             let good = both.open().bytes().get(4..).unwrap_or_default().to_vec();

@@ -6,9 +6,11 @@
 #![allow(unsafe_code)]
 
 pub mod array;
+mod array_form;
 pub mod bools;
 pub mod cache;
 pub mod chunks;
+mod document_form;
 pub mod entry;
 pub mod form;
 pub mod gather;

@@ -6,7 +6,8 @@ use eventkit_core::event::POLL_EVERY;
 use pgrx::pg_sys;
 
 use super::array::{View, head_size};
-use super::form::{DocumentWriter, Offsets};
+use super::array_form::Offsets;
+use super::document_form::DocumentWriter;
 use super::jsonb::Container;
 use super::out::Out;
 use super::server::poll;
