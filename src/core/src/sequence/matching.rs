@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::chain::{Chains, Link, NONE};
 use super::pattern::{Action, Comparison, Pattern};
+use super::quick::Quick;
 use super::state::Rows;
 use crate::error::{Condition, Error, Result};
 use crate::event::Poll;
@@ -17,6 +18,7 @@ const POLL_EVERY: usize = 1024;
 pub struct Matcher {
     pattern: Pattern,
     rows: Vec<(Micros, u64)>,
+    quick: Option<Quick>,
     untraced: Search<false>,
     traced: Search<true>,
 }
@@ -26,27 +28,40 @@ impl Matcher {
     #[must_use]
     pub fn new(pattern: Pattern) -> Self {
         let actions = pattern.actions().len();
-        Self { pattern, rows: Vec::new(), untraced: Search::new(actions), traced: Search::new(actions) }
+        Self {
+            quick: Quick::new(&pattern),
+            untraced: Search::new(actions),
+            traced: Search::new(actions),
+            rows: Vec::new(),
+            pattern,
+        }
     }
 
     /// Whether the rows of a group match. O(rows × actions), and O(rows log rows) when they are out of order.
     /// Errors: `53200`, `22023` for bytes that are no state.
     pub fn matches(&mut self, state: Rows<'_>, poll: Poll<'_>) -> Result<bool> {
         self.read(state, poll)?;
-        Ok(self.untraced.first(&self.pattern, &self.rows, poll)?.is_some())
+        let found = match &mut self.quick {
+            Some(quick) => first(quick, &self.pattern, &self.rows, poll)?,
+            None => first(&mut self.untraced, &self.pattern, &self.rows, poll)?,
+        };
+        Ok(found.is_some())
     }
 
     /// How many matches follow one another, each found from the end of the one before. As [`Matcher::matches`].
     pub fn count(&mut self, state: Rows<'_>, poll: Poll<'_>) -> Result<i64> {
         self.read(state, poll)?;
-        self.untraced.count(&self.pattern, &self.rows, poll)
+        match &mut self.quick {
+            Some(quick) => count(quick, &self.pattern, &self.rows, poll),
+            None => count(&mut self.untraced, &self.pattern, &self.rows, poll),
+        }
     }
 
     /// The times of the rows that the conditions of the first match took; if nothing matches, those of the first path
     /// that met the most conditions. As [`Matcher::matches`]; the memory is O(rows × actions) at worst.
     pub fn times(&mut self, state: Rows<'_>, poll: Poll<'_>) -> Result<Vec<Micros>> {
         self.read(state, poll)?;
-        let matched = self.traced.first(&self.pattern, &self.rows, poll)?;
+        let matched = first(&mut self.traced, &self.pattern, &self.rows, poll)?;
         Ok(self.traced.chains.times(matched.unwrap_or(self.traced.farthest)))
     }
 
@@ -80,6 +95,63 @@ pub(super) fn no_memory() -> Error {
     Error::new(Condition::OutOfMemory, "out of memory")
         .detail("The rows of one group do not fit into memory together with what is known of each.")
         .hint("Group by user, and filter for the rows that matter.")
+}
+
+/// What a search does row by row.
+pub(super) trait Automaton {
+    /// Nothing is reached but the first action, at this row.
+    fn restart(&mut self);
+
+    /// Looks at a row: gives the path that has done all actions before it, if one has; otherwise the next row is to come.
+    fn row(&mut self, actions: &[Action], before: Micros, time: Micros, matched: u64) -> Result<Option<Link>>;
+
+    /// Where the rows end: the path that has done all actions, or all but such as need no row. Of several the one that
+    /// has done most is the nearest.
+    fn end(&self, pattern: &Pattern) -> Option<Link>;
+}
+
+/// The path of the first match, if there is one.
+fn first(
+    automaton: &mut impl Automaton,
+    pattern: &Pattern,
+    rows: &[(Micros, u64)],
+    poll: Poll<'_>,
+) -> Result<Option<Link>> {
+    automaton.restart();
+    let mut before = 0;
+    for rows in rows.chunks(POLL_EVERY) {
+        poll();
+        for (time, matched) in rows {
+            if let Some(path) = automaton.row(pattern.actions(), before, *time, *matched)? {
+                return Ok(Some(path));
+            }
+            before = *time;
+        }
+    }
+    Ok(automaton.end(pattern))
+}
+
+/// How many matches follow one another.
+fn count(automaton: &mut impl Automaton, pattern: &Pattern, rows: &[(Micros, u64)], poll: Poll<'_>) -> Result<i64> {
+    automaton.restart();
+    let (mut count, mut start, mut before) = (0, 0, 0);
+    for (at, (time, matched)) in rows.iter().enumerate() {
+        if at % POLL_EVERY == 0 {
+            poll();
+        }
+        while automaton.row(pattern.actions(), before, *time, *matched)?.is_some() {
+            count += 1;
+            automaton.restart();
+            // A match of no rows: the next one is looked for a row later.
+            if start == at {
+                start += 1;
+                break;
+            }
+            start = at;
+        }
+        before = *time;
+    }
+    Ok(count + i64::from(start < rows.len() && automaton.end(pattern).is_some()))
 }
 
 /// A set of actions.
@@ -150,25 +222,7 @@ struct Search<const TRACED: bool> {
     most: usize,
 }
 
-impl<const TRACED: bool> Search<TRACED> {
-    fn new(actions: usize) -> Self {
-        let set = Set::new(actions);
-        let paths = vec![NONE; if TRACED { actions + 1 } else { 0 }];
-        Self {
-            here: set.clone(),
-            next: set.clone(),
-            open: set,
-            paths_here: paths.clone(),
-            paths_next: paths.clone(),
-            paths_open: paths,
-            bases: vec![VecDeque::new(); actions],
-            chains: Chains::new(),
-            farthest: NONE,
-            most: 0,
-        }
-    }
-
-    /// Nothing is reached but the first action, at this row.
+impl<const TRACED: bool> Automaton for Search<TRACED> {
     fn restart(&mut self) {
         let mut from = 0;
         while let Some(action) = self.open.first_of_both(&self.open, from) {
@@ -182,52 +236,13 @@ impl<const TRACED: bool> Search<TRACED> {
         self.here.clear();
         self.here.add(0);
         if TRACED {
+            // A traced search is run for the first match alone, so nothing before it is asked for any more.
+            self.chains.clear();
+            (self.farthest, self.most) = (NONE, 0);
             self.paths_here[0] = NONE;
         }
     }
 
-    /// The path of the first match, if there is one.
-    fn first(&mut self, pattern: &Pattern, rows: &[(Micros, u64)], poll: Poll<'_>) -> Result<Option<Link>> {
-        self.chains.clear();
-        (self.farthest, self.most) = (NONE, 0);
-        self.restart();
-        let mut before = 0;
-        for (at, (time, matched)) in rows.iter().enumerate() {
-            if at % POLL_EVERY == 0 {
-                poll();
-            }
-            if let Some(path) = self.row(pattern.actions(), before, *time, *matched)? {
-                return Ok(Some(path));
-            }
-            before = *time;
-        }
-        Ok(self.end(pattern))
-    }
-
-    fn count(&mut self, pattern: &Pattern, rows: &[(Micros, u64)], poll: Poll<'_>) -> Result<i64> {
-        self.restart();
-        let (mut count, mut start, mut before) = (0, 0, 0);
-        for (at, (time, matched)) in rows.iter().enumerate() {
-            if at % POLL_EVERY == 0 {
-                poll();
-            }
-            while self.row(pattern.actions(), before, *time, *matched)?.is_some() {
-                count += 1;
-                self.restart();
-                // A match of no rows: the next one is looked for a row later.
-                if start == at {
-                    start += 1;
-                    break;
-                }
-                start = at;
-            }
-            before = *time;
-        }
-        Ok(count + i64::from(start < rows.len() && self.end(pattern).is_some()))
-    }
-
-    /// Looks at a row: gives the path that has done all actions before it, if one has; otherwise `here` is what is
-    /// reached at the next row.
     #[inline]
     fn row(&mut self, actions: &[Action], before: Micros, time: Micros, matched: u64) -> Result<Option<Link>> {
         let mut from = 0;
@@ -281,12 +296,29 @@ impl<const TRACED: bool> Search<TRACED> {
         Ok(None)
     }
 
-    /// Where the rows end: the path that has done all actions, or all but such as need no row. Of several the one that
-    /// has done most is the nearest.
     fn end(&self, pattern: &Pattern) -> Option<Link> {
         match self.here.last() {
             Some(action) if action >= pattern.open_end() => Some(self.path(action)),
             _ => pattern.matches_nothing().then_some(NONE),
+        }
+    }
+}
+
+impl<const TRACED: bool> Search<TRACED> {
+    fn new(actions: usize) -> Self {
+        let set = Set::new(actions);
+        let paths = vec![NONE; if TRACED { actions + 1 } else { 0 }];
+        Self {
+            here: set.clone(),
+            next: set.clone(),
+            open: set,
+            paths_here: paths.clone(),
+            paths_next: paths.clone(),
+            paths_open: paths,
+            bases: vec![VecDeque::new(); actions],
+            chains: Chains::new(),
+            farthest: NONE,
+            most: 0,
         }
     }
 
