@@ -284,6 +284,15 @@ fn nobody_and_null_are_not_errors() {
         ),
         ["{true,7}|1|0.5", "{é}|1|0.5"]
     );
+    // Of copies the last counts, where ids are known.
+    assert_eq!(
+        value(
+            &s,
+            r#"SELECT path FROM eventkit.event_paths((SELECT eventkit.paths_agg(
+                   '[{"id": 1, "event": "a", "time": 1}, {"id": 2, "event": "b", "time": 2}, {"id": 1, "event": "c", "time": 3}]'::jsonb, '{"id_key": "id"}')))"#
+        ),
+        "{b,c}"
+    );
 }
 
 #[test]

@@ -239,6 +239,18 @@ fn nobody_and_null_are_not_errors() {
         ),
         "1"
     );
+    // A copy of the first event is no return, where ids are known.
+    for (id_key, returned) in [("", "[[0, 1]]"), (r#", "id_key": "id""#, "[]")] {
+        assert_eq!(
+            value(
+                &s,
+                &format!(
+                    r#"SELECT eventkit.retention_agg('[{{"id": 1, "event": "a", "time": 0}}, {{"id": 1, "event": "a", "time": 0}}]'::jsonb, '{{"period": "1 day"{id_key}}}')::text::jsonb #>> '{{cohorts,0,returned}}'"#
+                )
+            ),
+            returned
+        );
+    }
 }
 
 #[test]
