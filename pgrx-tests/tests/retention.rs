@@ -128,6 +128,21 @@ fn rows_need_one_group_by() {
         ),
         ["0|3|1|0.3333333333333333", "1|3|0|0", "2|3|1|0.3333333333333333"]
     );
+    // Columns without a zone are taken as the server takes them, in the session's.
+    s.query("SET TimeZone = 'Europe/Berlin'").unwrap();
+    for column in ["date", "timestamp"] {
+        assert_eq!(
+            lines(
+                &s,
+                &format!(
+                    "SELECT cohort, period, returned FROM eventkit.retention_table((
+                         SELECT eventkit.retention_agg(first, times, '1 day', 'Europe/Berlin') FROM (
+                             SELECT min(at) AS first, array_agg(at) AS times FROM (VALUES ('2024-03-30'::{column}), ('2024-03-31'), ('2024-04-01')) AS v (at)) AS u))"
+                )
+            ),
+            ["2024-03-30 00:00:00+01|0|0", "2024-03-30 00:00:00+01|1|1", "2024-03-30 00:00:00+01|2|1"]
+        );
+    }
 }
 
 #[test]
@@ -239,6 +254,18 @@ fn nobody_and_null_are_not_errors() {
         ),
         "1"
     );
+    // A copy of the first event is no return, where ids are known.
+    for (id_key, returned) in [("", "[[0, 1]]"), (r#", "id_key": "id""#, "[]")] {
+        assert_eq!(
+            value(
+                &s,
+                &format!(
+                    r#"SELECT eventkit.retention_agg('[{{"id": 1, "event": "a", "time": 0}}, {{"id": 1, "event": "a", "time": 0}}]'::jsonb, '{{"period": "1 day"{id_key}}}')::text::jsonb #>> '{{cohorts,0,returned}}'"#
+                )
+            ),
+            returned
+        );
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@
 
 pub mod arrange;
 pub mod bytes;
+pub mod copies;
 pub mod dedupe;
 pub mod document;
 pub mod error;

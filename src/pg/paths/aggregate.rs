@@ -60,7 +60,7 @@ fn add<A: EventArray>(
     if let Some(events) = events {
         let opened = events.open();
         let view = A::Form::view(&opened, "events")?;
-        scanner.scan(&mut A::Form::walk(view), "events", &mut poll)?;
+        scanner.scan(|| A::Form::walk(view), "events", &mut poll)?;
         add_user(state.bytes())?;
         for (at, path) in scanner.paths().enumerate() {
             if at % 1024 == 0 {

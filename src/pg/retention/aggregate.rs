@@ -44,7 +44,7 @@ fn add_events<A: EventArray>(
     if let Some(events) = events {
         let opened = events.open();
         let view = A::Form::view(&opened, "events")?;
-        let visits = compiled.scanner.visits(&mut A::Form::walk(view), "events", &mut poll)?;
+        let visits = compiled.scanner.visits(|| A::Form::walk(view), "events", &mut poll)?;
         state = add(state, visits)?;
     }
     Ok(state.into_value())

@@ -15,8 +15,8 @@ pub const MOST_DEPTH: usize = 64;
 pub const DEFAULT_DEPTH: i64 = 5;
 
 const EXAMPLE: &str = r#"{"depth": 5, "start_event": "sign_up", "session_gap": "30 minutes"}"#;
-const KEYS: [&str; 7] =
-    ["depth", "start_event", "end_event", "collapse_repeats", "session_gap", "name_key", "time_key"];
+const KEYS: [&str; 8] =
+    ["depth", "start_event", "end_event", "collapse_repeats", "session_gap", "id_key", "name_key", "time_key"];
 
 /// Paths over event arrays.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Definition {
     pub start_event: Names,
     /// Paths end with the first of these; [`Names::Any`] = anywhere.
     pub end_event: Names,
+    /// The key that holds an event's id, when copies of an event are to be left out; the last copy counts.
+    pub id_key: Option<String>,
     /// The key that holds an event's name.
     pub name_key: String,
     /// The key that holds an event's time.
@@ -81,6 +83,7 @@ impl Definition {
             },
             start_event: Names::Any,
             end_event: Names::Any,
+            id_key: None,
             name_key: "event".into(),
             time_key: "time".into(),
         })
@@ -101,6 +104,7 @@ impl Definition {
         definition.settings.collapse_repeats = document.flag("collapse_repeats")?.unwrap_or(true);
         definition.settings.session_gap =
             document.text("session_gap")?.map(|gap| duration::of_text("session_gap", gap)).transpose()?;
+        definition.id_key = document.text("id_key")?.map(str::to_owned);
         if let Some(key) = document.text("name_key")? {
             definition.name_key = key.to_owned();
         }

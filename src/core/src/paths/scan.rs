@@ -4,6 +4,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::definition::{Definition, Settings};
+use crate::copies::Counting;
 use crate::dedupe::no_memory;
 use crate::error::{Condition, Error, Result};
 use crate::event::{Event, Events, Key, POLL_EVERY, Poll, for_each};
@@ -31,6 +32,7 @@ pub struct Scanner {
     settings: Settings,
     start_event: Names,
     end_event: Names,
+    id_key: Option<String>,
     name_key: String,
     time_key: String,
     known: HashMap<Vec<u8>, u32, FixedState>,
@@ -48,11 +50,12 @@ impl Scanner {
     /// Compiles a definition.
     #[must_use]
     pub fn new(definition: Definition) -> Self {
-        let Definition { settings, start_event, end_event, name_key, time_key } = definition;
+        let Definition { settings, start_event, end_event, id_key, name_key, time_key } = definition;
         Self {
             settings,
             start_event,
             end_event,
+            id_key,
             name_key,
             time_key,
             known: HashMap::default(),
@@ -73,9 +76,10 @@ impl Scanner {
 
     /// Reads the paths of a user, of whom each session has one at most; one session without a gap. Backward paths begin with
     /// their last event. Events without a name are left out, all others need a time. Those of equal time stand as in
-    /// the array. O(events), O(n log n) when they are not in order of time; 16 bytes for each event.
+    /// the array. `source` gives a walk from the first element, and is called once before when copies of events are to be
+    /// left out. O(events), O(n log n) when they are not in order of time; 16 bytes for each event.
     /// Errors: those of the source; a named event without a time, or with one that does not read.
-    pub fn scan<'a, S: Events<'a>>(&mut self, source: &mut S, argument: &str, poll: Poll<'_>) -> Result<()> {
+    pub fn scan<'a, S: Events<'a>>(&mut self, source: impl Fn() -> S, argument: &str, poll: Poll<'_>) -> Result<()> {
         if self.names.len() > MOST_REMEMBERED || self.known_bytes > MOST_BYTES {
             self.known.clear();
             self.names.clear();
@@ -84,7 +88,8 @@ impl Scanner {
         self.events.clear();
         self.steps.clear();
         self.ends.clear();
-        self.read(source, argument, &mut *poll)?;
+        let counting = Counting::of(&mut source(), argument, self.id_key.as_deref(), &mut *poll)?;
+        self.read(&mut source(), &counting, argument, &mut *poll)?;
         if !self.events.is_sorted_by_key(|event| event.0) {
             self.events.sort_by_key(|event| event.0);
         }
@@ -112,12 +117,18 @@ impl Scanner {
             .map(|(from, to)| Path { steps: self.steps.get(from..*to).unwrap_or_default(), names: &self.names })
     }
 
-    fn read<'a, S: Events<'a>>(&mut self, source: &mut S, argument: &str, poll: Poll<'_>) -> Result<()> {
+    fn read<'a, S: Events<'a>>(
+        &mut self,
+        source: &mut S,
+        counting: &Counting,
+        argument: &str,
+        poll: Poll<'_>,
+    ) -> Result<()> {
         let Self { start_event, end_event, name_key, time_key, known, names, known_bytes, events, scratch, .. } = self;
         let (mut name_key, mut time_key) = (Key::new(name_key), Key::new(time_key));
         let mut clock = Clock::default();
-        for_each(source, argument, poll, |_, element| {
-            let Some(event) = element.event else { return Ok(()) };
+        for_each(source, argument, poll, |position, element| {
+            let Some(event) = element.event.filter(|_| counting.holds(position)) else { return Ok(()) };
             let Some(name) = name_of(&event, &mut name_key, scratch)? else { return Ok(()) };
             let number = match known.get(name) {
                 Some(number) => *number,
@@ -206,7 +217,7 @@ mod tests {
         let mut definition = Definition::of_json(definition.as_bytes()).unwrap();
         definition.name_key = "id".into();
         let mut scanner = Scanner::new(definition);
-        scanner.scan(&mut PlainEvents::new(&plain, false), "events", &mut || ()).unwrap();
+        scanner.scan(|| PlainEvents::new(&plain, false), "events", &mut || ()).unwrap();
         scanner.paths().map(|path| path.names().map(str::to_owned).collect()).collect()
     }
 
@@ -310,7 +321,7 @@ mod tests {
         let mut definition = Definition::of_depth(2).unwrap();
         definition.name_key = "id".into();
         let mut scanner = Scanner::new(definition);
-        let error = scanner.scan(&mut PlainEvents::new(&events, false), "events", &mut || ()).unwrap_err();
+        let error = scanner.scan(|| PlainEvents::new(&events, false), "events", &mut || ()).unwrap_err();
         assert!(error.message.starts_with("element 2 of argument \"events\": "), "{error}");
     }
 }

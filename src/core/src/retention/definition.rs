@@ -9,7 +9,7 @@ use crate::zone::{Calendar, Period};
 
 const EXAMPLE: &str =
     r#"{"first_event": "sign_up", "return_event": "visit", "period": "1 week", "time_zone": "Europe/Berlin"}"#;
-const KEYS: [&str; 6] = ["first_event", "return_event", "period", "time_zone", "name_key", "time_key"];
+const KEYS: [&str; 7] = ["first_event", "return_event", "period", "time_zone", "id_key", "name_key", "time_key"];
 
 /// Retention over event arrays.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Definition {
     pub return_event: Names,
     /// The periods.
     pub calendar: Calendar,
+    /// The key that holds an event's id, when copies of an event are to be left out; the last copy counts.
+    pub id_key: Option<String>,
     /// The key that holds an event's name.
     pub name_key: String,
     /// The key that holds an event's time.
@@ -35,6 +37,7 @@ impl Definition {
             first_event: names(first_event),
             return_event: names(return_event),
             calendar,
+            id_key: None,
             name_key: "event".into(),
             time_key: "time".into(),
         }
@@ -48,6 +51,7 @@ impl Definition {
             first_event: document.names("first_event")?,
             return_event: document.names("return_event")?,
             calendar: Calendar::new(period, document.text("time_zone")?.unwrap_or("UTC"))?,
+            id_key: document.text("id_key")?.map(str::to_owned),
             name_key: document.text("name_key")?.unwrap_or("event").to_owned(),
             time_key: document.text("time_key")?.unwrap_or("time").to_owned(),
         })

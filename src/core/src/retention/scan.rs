@@ -1,6 +1,7 @@
 //! One user's events: the cohort and the periods of the returns.
 
 use super::definition::Definition;
+use crate::copies::Counting;
 use crate::error::{Condition, Error, Result};
 use crate::event::{Event, Events, Key, Poll, for_each};
 use crate::names::name_of;
@@ -73,20 +74,27 @@ impl Scanner {
 
     /// What a user adds. The user's cohort is the period of the first event, in time, that begins. A return is a
     /// return event that is not that very event and not earlier. Only events that begin or are a return have their
-    /// time read; they need not be in order. O(events) time, and 8 bytes for each return.
+    /// time read; they need not be in order. `source` gives a walk from the first element, and is called once before when
+    /// copies of events are to be left out. O(events) time, and 8 bytes for each return.
     /// Errors: those of the source; such an event without a time, or with one that does not read or that the calendar
     /// does not know.
-    pub fn visits<'a, S: Events<'a>>(&mut self, source: &mut S, argument: &str, poll: Poll<'_>) -> Result<&Visits> {
+    pub fn visits<'a, S: Events<'a>>(
+        &mut self,
+        source: impl Fn() -> S,
+        argument: &str,
+        poll: Poll<'_>,
+    ) -> Result<&Visits> {
         let Self { definition, visits, returns, scratch } = self;
         visits.clear();
         returns.clear();
-        let Definition { first_event, return_event, calendar, name_key, time_key } = definition;
+        let Definition { first_event, return_event, calendar, id_key, name_key, time_key } = definition;
+        let counting = Counting::of(&mut source(), argument, id_key.as_deref(), &mut *poll)?;
         let (mut name_key, mut time_key) = (Key::new(name_key), Key::new(time_key));
         let mut clock = Clock::default();
         // The first event's time, and whether it is a return event as well.
         let mut first: Option<(Micros, bool)> = None;
-        for_each(source, argument, poll, |_, element| {
-            let Some(event) = element.event else { return Ok(()) };
+        for_each(&mut source(), argument, poll, |position, element| {
+            let Some(event) = element.event.filter(|_| counting.holds(position)) else { return Ok(()) };
             let name = name_of(&event, &mut name_key, scratch)?;
             let (begins, returned) = (first_event.hold(name), return_event.hold(name));
             if !begins && !returned {
@@ -184,9 +192,10 @@ mod tests {
                 events.iter().map(|(name, time)| Some(Plain { id: Some((*name).to_owned()), at: Some(*time) })).collect();
             let (first, back) = (names(&first), names(&back));
             let calendar = Calendar::new(period, zone).unwrap();
-            let definition = Definition { first_event: first.clone(), return_event: back.clone(), calendar: calendar.clone(), name_key: "id".into(), time_key: "at".into() };
+            let definition = Definition { first_event: first.clone(), return_event: back.clone(), calendar: calendar.clone(), id_key: None,
+                name_key: "id".into(), time_key: "at".into() };
             let mut scanner = Scanner::new(definition);
-            let visits = scanner.visits(&mut PlainEvents::new(&plain, false), "events", &mut || ()).unwrap();
+            let visits = scanner.visits(|| PlainEvents::new(&plain, false), "events", &mut || ()).unwrap();
             let expected = oracle(&events, &first, &back, period, zone);
             prop_assert_eq!(visits.cohort.map(|number| calendar.label(number).unwrap()), expected.0);
             prop_assert_eq!(&visits.periods, &expected.1);
@@ -212,7 +221,7 @@ mod tests {
         let definition = Definition::of_names(None, None, Calendar::new(Period::Days(1), "UTC").unwrap());
         let events = [None, Some(Plain::default())];
         let error =
-            Scanner::new(definition).visits(&mut PlainEvents::new(&events, false), "events", &mut || ()).unwrap_err();
+            Scanner::new(definition).visits(|| PlainEvents::new(&events, false), "events", &mut || ()).unwrap_err();
         assert!(error.message.starts_with("element 2 of argument \"events\": "), "{error}");
     }
 }
