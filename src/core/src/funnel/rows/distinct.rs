@@ -55,8 +55,8 @@ pub fn level(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::state::{self, Settings};
     use super::super::Mode;
+    use super::super::state::{self, Settings};
     use super::*;
 
     proptest! {
