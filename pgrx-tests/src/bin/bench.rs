@@ -1,5 +1,5 @@
-//! `cargo bench-all [--peers] [suite]`: measures the suites whose name contains the word and writes their results; with
-//! `--peers` those with other engines as well, which are fetched.
+//! `cargo bench-all [--peers] [suite]`: measures the suite of that name, or those whose name contains the word, and writes
+//! their results; with `--peers` those with other engines as well, which are fetched.
 
 use std::process::ExitCode;
 
@@ -34,9 +34,11 @@ fn bench() -> Result<usize> {
     let (filter, with_peers) = (words.first().cloned().unwrap_or_default(), !options.is_empty());
     let all = suites();
     let order: Vec<String> = all.iter().map(|suite| suite.name.clone()).collect();
+    let exact = order.contains(&filter);
     let chosen: Vec<_> = all
         .into_iter()
-        .filter(|suite| suite.name.contains(&filter) && (with_peers || !peers::take_part(suite)))
+        .filter(|suite| if exact { suite.name == filter } else { suite.name.contains(&filter) })
+        .filter(|suite| with_peers || !peers::take_part(suite))
         .collect();
     if chosen.is_empty() {
         bail!("no suite is called \"{filter}\"; there are: {}", order.join(", "));
