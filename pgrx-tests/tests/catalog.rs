@@ -192,6 +192,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("dedupe_note", "v", "u", 1000.0, false),
     ("dedupe_resume", "v", "u", 1000.0, false),
     ("dedupe_table", "v", "u", 100.0, false),
+    ("dedupe_unreadable", "v", "u", 1000.0, false),
     ("execute_with_retries", "v", "u", 100.0, false),
     ("open_backfill", "v", "u", 100.0, false),
     ("release_backfill", "v", "u", 100.0, false),
