@@ -122,6 +122,7 @@ BEGIN
         ('dedupe_statement', $$Writes the statement of one batch of dedupe_table, or with counting => true the one that counts. SELECT eventkit.dedupe_statement('user_events', 'events', 'event_id', 'last', 'text', 'keep', 'kept', false);$$),
         ('dedupe_resume', $$Tells where dedupe_table goes on with a table: at its beginning, or where it was stopped. SELECT * FROM eventkit.dedupe_resume('user_events', 'events', '[]');$$),
         ('dedupe_batch', $$Finds the last row of the next batch of dedupe_table. SELECT * FROM eventkit.dedupe_batch('user_events', '(0,0)', 1000);$$),
+        ('dedupe_unreadable', $$Finds the row of a batch whose value dedupe_table cannot read. SELECT eventkit.dedupe_unreadable('user_events', 'events', 'event_id', 'last', 'text', 'keep', 'kept', '(0,0)', '(0,9)');$$),
         ('dedupe_note', $$Writes down how far dedupe_table has come with a table. SELECT eventkit.dedupe_note('user_events', 'events', '[]', '(0,1)', 1, NULL, '3', 1, 0, 0);$$),
         ('dedupe_forget', $$Forgets the progress of a table that dedupe_table has ended with. SELECT eventkit.dedupe_forget('user_events', 'events', '[]');$$)
         ) AS all_described (name, comment)

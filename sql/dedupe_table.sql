@@ -227,6 +227,34 @@ BEGIN
 END
 $$;
 
+-- The first row of a batch whose value the batch's statement cannot read; none when all can be read.
+CREATE FUNCTION dedupe_unreadable(
+    relation regclass, column_name name, id_key text, keep text, id_type text, on_missing text, place text,
+    first_row tid, last_row tid
+) RETURNS tid
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    home text;
+    candidate tid;
+BEGIN
+    SELECT format('%I.%I', n.nspname, c.relname) INTO home FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
+    FOR candidate IN EXECUTE format('SELECT t.ctid FROM ONLY %s t WHERE t.ctid > $1 AND t.ctid <= $2', home) USING first_row, last_row LOOP
+        BEGIN
+            EXECUTE format(
+                'SELECT eventkit.dedupe_events(t.%I, id_key => %L, keep => %L, id_type => %L, on_missing => %L, place => %L) IS NULL'
+                ' FROM ONLY %s t WHERE t.ctid = $1',
+                column_name, id_key, keep, id_type, on_missing, place, home
+            ) USING candidate;
+        EXCEPTION WHEN data_exception OR program_limit_exceeded OR data_corrupted THEN
+            RETURN candidate;
+        END;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
 -- Writes down how far a run has come.
 CREATE FUNCTION dedupe_note(
     relation regclass, column_name name, options text, next_row tid, pass int, since xid, began xid,
@@ -280,6 +308,11 @@ DECLARE
     batch pg_catalog.record;
     changed pg_catalog.int8;
     started pg_catalog.timestamptz;
+    unreadable pg_catalog.tid;
+    sqlstate_found pg_catalog.text;
+    message_found pg_catalog.text;
+    detail_found pg_catalog.text;
+    hint_found pg_catalog.text;
 BEGIN
     -- Where COMMIT is not allowed, these two say so before there is anything to lose.
     PERFORM eventkit.refuse_transaction_block('dedupe_table');
@@ -300,9 +333,22 @@ BEGIN
                 run.next_row := '(0,0)';
                 CONTINUE;
             END IF;
-            EXECUTE eventkit.dedupe_statement(target, column_name, id_key, keep, id_type, on_missing, place, false)
-                USING run.next_row, batch.last_row, run.since;
-            GET DIAGNOSTICS changed = ROW_COUNT;
+            BEGIN
+                EXECUTE eventkit.dedupe_statement(target, column_name, id_key, keep, id_type, on_missing, place, false)
+                    USING run.next_row, batch.last_row, run.since;
+                GET DIAGNOSTICS changed = ROW_COUNT;
+            EXCEPTION WHEN data_exception OR program_limit_exceeded OR data_corrupted THEN
+                GET STACKED DIAGNOSTICS sqlstate_found = RETURNED_SQLSTATE, message_found = MESSAGE_TEXT,
+                    detail_found = PG_EXCEPTION_DETAIL, hint_found = PG_EXCEPTION_HINT;
+                unreadable := eventkit.dedupe_unreadable(
+                    target, column_name, id_key, keep, id_type, on_missing, place, run.next_row, batch.last_row);
+                -- The error of a trigger for example: no value is to blame.
+                IF unreadable IS NULL THEN
+                    RAISE;
+                END IF;
+                RAISE EXCEPTION USING ERRCODE = sqlstate_found, MESSAGE = message_found, HINT = hint_found,
+                    DETAIL = pg_catalog.format('%s It is in the row of %s with the ctid %s.', detail_found, target, unreadable);
+            END;
             run.next_row := batch.last_row;
             run.pass_changed := run.pass_changed OPERATOR(pg_catalog.+) changed;
             run.rows_changed := run.rows_changed OPERATOR(pg_catalog.+) changed;

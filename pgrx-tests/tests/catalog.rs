@@ -240,6 +240,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("dedupe_resume", "v", "u", 1000.0, false),
     ("dedupe_table", "v", "u", 100.0, false),
     ("drop_funnel", "v", "u", 1000.0, false),
+    ("dedupe_unreadable", "v", "u", 1000.0, false),
     ("execute_with_retries", "v", "u", 100.0, false),
     ("open_backfill", "v", "u", 100.0, false),
     ("refresh_funnel", "v", "u", 100.0, false),

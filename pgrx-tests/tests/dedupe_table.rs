@@ -691,3 +691,35 @@ fn the_scheduler_runs_it() {
         complete(s);
     }
 }
+
+#[test]
+fn the_row_that_cannot_be_read_is_named() {
+    let (_db, s) = open(
+        "CREATE TABLE named AS SELECT n, ARRAY[jsonb_build_object('event_id', 1, 'n', 1), jsonb_build_object('event_id', CASE n WHEN 150 THEN 'x' ELSE '1' END)] AS events
+         FROM generate_series(1, 250) AS n",
+    );
+    let call = "CALL eventkit.dedupe_table('named', 'events', id_type => 'bigint', batch_rows => 100)";
+    let failure = fails(&s, call);
+    let row = value(&s, "SELECT ctid FROM named WHERE n = 150");
+    assert_eq!(failure.sqlstate, "22P02", "{failure}");
+    assert!(failure.message.starts_with("element 2 of argument \"events\": "), "{failure}");
+    let wanted =
+        format!("every id is read as a whole number of 64 bits. It is in the row of named with the ctid {row}.");
+    assert!(failure.detail.as_deref().unwrap().ends_with(&wanted), "{failure}");
+    assert!(failure.hint.as_deref().unwrap().contains("id_type => 'text'"), "{failure}");
+    // The batch before it stays done, and the next call goes on behind it.
+    let done = "SELECT count(*) FILTER (WHERE cardinality(events) = 1) FROM named";
+    assert_eq!(value(&s, done), "100");
+    s.query("UPDATE named SET events = '{}' WHERE n = 150").unwrap();
+    s.query(call).unwrap();
+    assert_eq!(value(&s, done), "249");
+    // An error that no value is to blame for is told as it is.
+    s.query(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '22000', MESSAGE = 'not today'; END $$;
+         UPDATE named SET events = events || events;
+         CREATE TRIGGER refuse BEFORE UPDATE ON named FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    .unwrap();
+    let failure = fails(&s, call);
+    assert_eq!((failure.sqlstate.as_str(), failure.message.as_str(), failure.detail), ("22000", "not today", None));
+}

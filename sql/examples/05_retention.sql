@@ -1,5 +1,5 @@
 -- Retention: of those who joined in a week, how many came back in each week after; and the trend of a funnel.
--- Play it in an empty database: psql -f 04_retention.sql
+-- Play it in an empty database: psql -f 05_retention.sql
 
 CREATE EXTENSION IF NOT EXISTS pg_eventkit CASCADE;
 

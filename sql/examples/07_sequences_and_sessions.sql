@@ -1,5 +1,5 @@
 -- Sequences and sessions: which order of events a user shows, how often and when, and how visits group into sessions.
--- Play it in an empty database: psql -f 04_sequences_and_sessions.sql
+-- Play it in an empty database: psql -f 07_sequences_and_sessions.sql
 
 CREATE EXTENSION IF NOT EXISTS pg_eventkit CASCADE;
 

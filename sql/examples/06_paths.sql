@@ -1,5 +1,5 @@
 -- Paths: which events users take one after the other, before and after a given one; enough to draw a Sankey.
--- Play it in an empty database: psql -f 05_paths.sql
+-- Play it in an empty database: psql -f 06_paths.sql
 
 CREATE EXTENSION IF NOT EXISTS pg_eventkit CASCADE;
 
