@@ -363,9 +363,16 @@ fn definitions_of_a_megabyte_are_read_or_refused() {
     for mode in MODES {
         // A step of many names.
         let names = format!(
-            r#"SELECT jsonb_build_object('mode', '{mode}', 'steps', jsonb_build_array(jsonb_build_object('event', jsonb_agg('n' || i)), 'b')) FROM generate_series(98000, 99999) AS i"#
+            r#"SELECT jsonb_build_object('mode', '{mode}', 'steps', jsonb_build_array(jsonb_build_object('event', jsonb_agg('n' || i)), 'b')) FROM generate_series(0, 99999) AS i"#
         );
         assert_eq!(run(&names).unwrap().as_deref(), Some("2"), "{mode}");
+        // 64 steps of many names each.
+        let many = format!(
+            r#"SELECT jsonb_build_object('mode', '{mode}', 'steps', jsonb_agg(jsonb_build_object('event', names) ORDER BY step))
+               FROM (SELECT step, jsonb_agg('n' || i) AS names FROM generate_series(0, 63) AS step, generate_series(97000, 99999) AS i
+                     WHERE (i + step) % 4 = 3 GROUP BY step) AS n"#
+        );
+        assert_eq!(run(&many).unwrap().as_deref(), Some("1"), "{mode}");
         // Long names that must not match, in 64 steps.
         let not = format!(
             r#"SELECT jsonb_build_object('mode', '{mode}', 'steps', jsonb_agg(jsonb_build_object('event', jsonb_build_object('not', names))))
@@ -398,6 +405,7 @@ fn definitions_of_a_megabyte_are_read_or_refused() {
         r#"SELECT jsonb_build_object('steps', jsonb_build_array('b'), 'mode', repeat('x', 1000000))"#,
         r#"SELECT jsonb_build_object('steps', jsonb_build_array('b'), 'window', repeat('x', 1000000))"#,
         r#"SELECT jsonb_build_object('steps', jsonb_build_array(jsonb_build_object('event', 'b', 'where', jsonb_build_object('p', jsonb_build_object(repeat('x', 1000000), 1)))))"#,
+        r#"SELECT jsonb_build_object('steps', jsonb_build_array(jsonb_build_object('event', 'b', 'where', jsonb_build_object(repeat('x', 1000000), NULL))))"#,
         r#"SELECT jsonb_build_object('steps', jsonb_agg('s'::text)) FROM generate_series(1, 200000)"#,
     ] {
         let failure = run(definition).unwrap_err();

@@ -445,7 +445,7 @@ fn read_conditions(step: &Map<String, Json>, path: &str) -> Result<Vec<Condition
     let Some(properties) = step.get("where") else { return Ok(Vec::new()) };
     let path = format!("{path}.where");
     let properties = object(properties, &path)?.iter();
-    properties.map(|(property, given)| read_condition(property, given, &format!("{path}.{property}"))).collect()
+    properties.map(|(property, given)| read_condition(property, given, &format!("{path}.{}", cut(property)))).collect()
 }
 
 fn read_exclusion(exclusion: &Json, steps: &[Step], path: &str) -> Result<Exclusion> {

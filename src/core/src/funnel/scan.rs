@@ -35,26 +35,24 @@ const FEW: usize = 8;
 
 impl ByName {
     fn new<'n>(wanted: impl Iterator<Item = &'n Names> + Clone) -> Self {
-        let listed = |names: &Names| match names {
-            Names::Any => Vec::new(),
-            Names::In(names) | Names::NotIn(names) => names.clone(),
-        };
-        let matching = |name: Option<&String>| {
-            wanted.clone().enumerate().fold(0, |bits, (at, names)| {
-                let matches = match (names, name) {
-                    (Names::Any, _) => true,
-                    (Names::In(names), name) => name.is_some_and(|name| names.contains(name)),
-                    (Names::NotIn(names), name) => name.is_none_or(|name| !names.contains(name)),
-                };
-                bits | u64::from(matches) << at
-            })
-        };
-        let names = wanted.clone().flat_map(listed);
-        let mut many: HashMap<Vec<u8>, u64, FixedState> =
-            names.map(|name| (name.clone().into_bytes(), matching(Some(&name)))).collect();
-        let nameless = matching(None);
-        let few = if many.len() <= FEW { many.drain().collect() } else { Vec::new() };
         // A name that is not listed matches what no name at all does.
+        let nameless = wanted.clone().enumerate().fold(0u64, |bits, (at, names)| match names {
+            Names::Any | Names::NotIn(_) => bits | 1 << at,
+            Names::In(_) => bits,
+        });
+        let mut many: HashMap<Vec<u8>, u64, FixedState> = HashMap::with_hasher(FixedState::default());
+        for (at, names) in wanted.enumerate() {
+            let (listed, matches): (&[String], _) = match names {
+                Names::Any => (&[], false),
+                Names::In(names) => (names, true),
+                Names::NotIn(names) => (names, false),
+            };
+            for name in listed {
+                let bits = many.entry(name.clone().into_bytes()).or_insert(nameless);
+                *bits = if matches { *bits | 1 << at } else { *bits & !(1 << at) };
+            }
+        }
+        let few = if many.len() <= FEW { many.drain().collect() } else { Vec::new() };
         Self { few, many, other: nameless, nameless }
     }
 
