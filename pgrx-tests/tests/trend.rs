@@ -18,18 +18,15 @@ ALTER TABLE users ADD h hstore[], ADD d jsonb;
 UPDATE users SET d = to_jsonb(j), h = ARRAY(SELECT hstore(ARRAY['event', e ->> 'event', 'time', e ->> 'time']) FROM unnest(j) WITH ORDINALITY AS u (e, o) ORDER BY o);
 ";
 
-/// The users' levels and times in plain SQL over `funnel_times`, put together by the day of the first time; the median
-/// with the server's own aggregate.
+/// The users' times, by `funnel_times`, put together in plain SQL by the day of the first one.
 fn oracle(column: &str, call: &str, unit: &str, zone: &str, steps: i32) -> String {
     format!(
         "WITH times AS (SELECT eventkit.funnel_times({column}, {call}) AS t FROM users),
               entered AS (SELECT t, date_trunc('{unit}', t[1] AT TIME ZONE '{zone}') AT TIME ZONE '{zone}' AS period FROM times WHERE t[1] IS NOT NULL),
-              counted AS (SELECT period, step, count(t[step]) AS users, count(*) AS first,
-                                 percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM t[step] - t[1])) AS middle
+              counted AS (SELECT period, step, count(t[step]) AS users, count(*) AS first
                           FROM entered, generate_series(1, {steps}) AS step GROUP BY period, step)
          SELECT period, step, users, round(users::numeric / first, 9) AS share,
-                round(users::numeric / nullif(lag(users) OVER (PARTITION BY period ORDER BY step), 0), 9) AS of_previous,
-                CASE WHEN step > 1 THEN middle END AS middle FROM counted"
+                round(users::numeric / nullif(lag(users) OVER (PARTITION BY period ORDER BY step), 0), 9) AS of_previous FROM counted"
     )
 }
 
@@ -53,7 +50,6 @@ fn each_day_is_the_funnel_of_those_who_entered_then() {
             ] {
                 let trend =
                     format!("(SELECT eventkit.funnel_trend_agg({column}, {call}, '1 {unit}', '{zone}') FROM users)");
-                // Medians are exact to one percent in rank, which of few users is one of them.
                 none_differs(
                     &s,
                     2,
