@@ -155,6 +155,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("funnel_times", "i", "s", 500.0, false),
     ("rollup", "i", "s", 1.0, false),
     ("backfill_lock_key", "i", "s", 5.0, true),
+    ("lock_timeout_setting", "i", "s", 5.0, false),
     // Look at the catalog or at tables.
     ("dedupe_options", "s", "s", 100.0, false),
     ("dedupe_statement", "s", "s", 100.0, false),
@@ -163,13 +164,21 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("backfill_differences", "s", "r", 1_000_000.0, false),
     ("backfill_left_behind", "s", "r", 100_000.0, false),
     ("check_backfill", "s", "r", 10_000.0, false),
-    ("next_backfill_day", "s", "r", 10_000.0, false),
+    ("next_backfill_period", "s", "r", 10_000.0, false),
+    ("key_time", "s", "s", 10.0, false),
+    ("partition_horizon", "s", "r", 10_000.0, false),
+    ("partition_periods", "s", "r", 10_000.0, false),
+    ("partition_periods_of_day", "s", "r", 10_000.0, false),
     ("partition_range", "s", "s", 50.0, true),
     ("plan_backfill", "s", "r", 100_000.0, false),
-    ("plan_backfill_day", "s", "r", 10_000.0, false),
+    ("plan_backfill_period", "s", "r", 10_000.0, false),
     ("plan_backfill_sequences", "s", "r", 10_000.0, false),
     ("plan_create_partition", "s", "r", 10_000.0, false),
-    // Looks at the transaction.
+    ("plan_create_partitions", "s", "r", 100_000.0, false),
+    ("plan_manage_partitions", "s", "r", 100_000.0, false),
+    ("plan_partition", "s", "r", 10_000.0, false),
+    // Look at the transaction.
+    ("in_transaction_block", "s", "u", 1.0, true),
     ("refuse_transaction_block", "s", "u", 1.0, true),
     // Write.
     ("advance_sequence", "v", "u", 100.0, false),
@@ -177,16 +186,23 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("backfill_next", "v", "u", 100.0, false),
     ("close_backfill", "v", "u", 100.0, false),
     ("create_partition", "v", "u", 100.0, false),
+    ("create_partitions", "v", "u", 100.0, false),
     ("dedupe_batch", "v", "u", 1000.0, false),
     ("dedupe_forget", "v", "u", 1000.0, false),
     ("dedupe_note", "v", "u", 1000.0, false),
     ("dedupe_resume", "v", "u", 1000.0, false),
     ("dedupe_table", "v", "u", 100.0, false),
     ("execute_with_retries", "v", "u", 100.0, false),
+    ("manage_partitions", "v", "u", 100.0, false),
+    ("missing_partitions", "v", "u", 10_000.0, false),
     ("open_backfill", "v", "u", 100.0, false),
     ("release_backfill", "v", "u", 100.0, false),
     ("run_partition_plan", "v", "u", 100.0, false),
+    ("run_plan", "v", "u", 100.0, false),
     ("run_sequence_plan", "v", "u", 100.0, false),
+    ("try_partition", "v", "u", 100.0, false),
+    ("unmanage_partitions", "v", "u", 100.0, false),
+    ("write_partition_settings", "v", "u", 100.0, false),
 ];
 
 #[test]
@@ -244,7 +260,17 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
     );
     // A procedure with a SET clause may not COMMIT. The plan reads the users' tables with their own functions and
     // types in reach, as the call would. All of them qualify every name: tests with look-alikes show it.
-    assert_eq!(unpinned, ["f plan_dedupe_table", "p backfill", "p create_partition", "p dedupe_table"]);
+    assert_eq!(
+        unpinned,
+        [
+            "f plan_dedupe_table",
+            "p backfill",
+            "p create_partition",
+            "p create_partitions",
+            "p dedupe_table",
+            "p manage_partitions"
+        ]
+    );
     nothing(
         &s,
         "settings that a function changes besides those known",
@@ -265,7 +291,17 @@ fn only_those_told_to_may_write() {
     );
     // The helpers of these can do nothing that their caller could not type, and need no grant of their own.
     let (states, procedures): (Vec<_>, Vec<_>) = closed.iter().partition(|name| name.starts_with("event_array_agg_"));
-    assert_eq!(procedures, ["backfill", "create_partition", "dedupe_table"]);
+    assert_eq!(
+        procedures,
+        [
+            "backfill",
+            "create_partition",
+            "create_partitions",
+            "dedupe_table",
+            "manage_partitions",
+            "unmanage_partitions"
+        ]
+    );
     // The support functions of event_array_agg trust the bytes of its state, so nobody else may pass any.
     assert_eq!(states.len(), 8 + 2 + 2);
     assert_eq!(
@@ -280,7 +316,14 @@ fn only_those_told_to_may_write() {
         "SELECT format('%s: %s%s', c.relname, (SELECT string_agg(a.privilege_type, ' ' ORDER BY a.privilege_type) FROM aclexplode(c.relacl) a WHERE a.grantee = 0), CASE WHEN relrowsecurity THEN ', by row' END) \
          FROM pg_class c WHERE relnamespace = 'eventkit'::regnamespace AND relkind IN ('r', 'v', 'S') ORDER BY 1",
     );
-    assert_eq!(tables, ["dedupe_progress: DELETE INSERT SELECT UPDATE, by row", "partitions: SELECT"]);
+    assert_eq!(
+        tables,
+        [
+            "dedupe_progress: DELETE INSERT SELECT UPDATE, by row",
+            "partition_settings: DELETE INSERT SELECT UPDATE, by row",
+            "partitions: SELECT"
+        ]
+    );
 }
 
 #[test]

@@ -31,11 +31,17 @@ const SUBJECTS: [(&str, &[&str]); 5] = [
     (
         "Daily partitions",
         &[
+            "manage_partitions",
+            "plan_manage_partitions",
+            "unmanage_partitions",
+            "create_partitions",
+            "plan_create_partitions",
             "create_partition",
             "plan_create_partition",
+            "partition_periods",
             "backfill",
             "plan_backfill",
-            "plan_backfill_day",
+            "plan_backfill_period",
             "plan_backfill_sequences",
             "check_backfill",
             "backfill_left_behind",

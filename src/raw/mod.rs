@@ -6,6 +6,7 @@
 
 pub mod array;
 pub mod bools;
+pub mod bounds;
 pub mod cache;
 pub mod form;
 pub mod gather;
@@ -18,6 +19,7 @@ pub mod server;
 pub mod state;
 pub mod types;
 pub mod varlena;
+pub mod zone;
 
 #[cfg(target_endian = "big")]
 compile_error!("the varlena headers are read as on little-endian machines");

@@ -1,8 +1,10 @@
 //! What a plan has to know of the catalog: plain names and texts, read by `src/pg`, made by hand in tests.
 
-use super::bound::{Bound, Key};
+use super::bound::Bound;
 use super::error;
+use super::key::Key;
 use super::name::qualified;
+use super::settings::Settings;
 use crate::error::Result;
 use serde::Deserialize;
 
@@ -19,10 +21,16 @@ pub struct Parent {
     pub caller: String,
     /// Whether the caller has the owner's rights.
     pub caller_owns: bool,
-    /// Why days cannot be made on it, if so.
+    /// Why periods cannot be made on it, if so.
     pub refusal: Option<Refusal>,
     /// Its partition key; absent when refused.
     pub key: Option<Key>,
+    /// What it is managed by; absent when it is not.
+    pub settings: Option<Settings>,
+    /// Whether its partitions are unlogged, as far as the server lets a parent say so.
+    pub unlogged: bool,
+    /// What it is described as.
+    pub comment: Option<String>,
     /// The tablespace that partitions belong in, unless it is the database's.
     pub tablespace: Option<String>,
     /// The access method that partitions get, where the parent names one (PostgreSQL 17 and later).
@@ -43,8 +51,11 @@ pub struct Parent {
     pub grants: Vec<Grant>,
     /// Whom default privileges would let into a new table; `None` is PUBLIC.
     pub default_grantees: Vec<Option<String>>,
-    /// Its partitions.
+    /// The default partition, and those whose bounds meet the range that is planned; filled by the reader.
+    #[serde(skip)]
     pub partitions: Vec<Partition>,
+    /// Its extended statistics.
+    pub statistics: Vec<Statistics>,
     /// The tables that an attach locks, the parent among them, in the order in which everybody takes them.
     pub linked: Vec<Linked>,
     /// Sequences that feed its columns.
@@ -66,7 +77,7 @@ impl Parent {
     /// The default partition, if there is one.
     #[must_use]
     pub fn default_partition(&self) -> Option<&Partition> {
-        self.partitions.iter().find(|p| p.default)
+        self.partitions.iter().find(|p| p.bound.is_none())
     }
 }
 
@@ -113,6 +124,27 @@ pub struct Index {
     pub replica_identity: bool,
     /// The constraint that it serves.
     pub constraint: Option<IndexConstraint>,
+    /// What it is described as.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// Statistics targets of its expressions: column number and target.
+    #[serde(default)]
+    pub targets: Vec<(i16, i32)>,
+}
+
+/// Statistics over several columns or expressions.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Statistics {
+    /// Their name.
+    pub name: String,
+    /// `ndistinct` and so on.
+    pub kinds: Vec<String>,
+    /// The columns and expressions as the server writes them.
+    pub columns: String,
+    /// The statistics target, where one is set.
+    pub target: Option<i32>,
+    /// What they are described as.
+    pub comment: Option<String>,
 }
 
 /// A primary key, unique or exclusion constraint.
@@ -161,18 +193,16 @@ pub struct Grant {
 }
 
 /// A partition of the parent.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Partition {
     /// Its schema.
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// Whether it is the default partition; it has no bound then.
-    pub default: bool,
-    /// First microsecond inside; absent for MINVALUE, -infinity and the default.
-    pub from: Option<i64>,
-    /// First microsecond after; absent for MAXVALUE, infinity and the default.
-    pub to: Option<i64>,
+    /// Its bound in the key's own time; `None` for the default partition.
+    pub bound: Option<Bound>,
+    /// Whether the bound lies between two microseconds, and is shown wider than it is.
+    pub odd: bool,
 }
 
 impl Partition {
@@ -180,12 +210,6 @@ impl Partition {
     #[must_use]
     pub fn qualified(&self) -> String {
         qualified(&self.schema, &self.name)
-    }
-
-    /// Its bound.
-    #[must_use]
-    pub fn bound(&self) -> Bound {
-        Bound { from: self.from.unwrap_or(i64::MIN), to: self.to.unwrap_or(i64::MAX) }
     }
 }
 

@@ -51,7 +51,19 @@ impl Step {
     }
 
     /// A plan's only step when there is nothing to do.
-    pub(super) fn nothing(target: impl Into<String>, reason: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn nothing(target: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { statement: None, lock: None, target: target.into(), reason: reason.into() }
+    }
+
+    /// The end of a transaction: what stands before is kept whatever becomes of the rest.
+    #[must_use]
+    pub fn commit(target: impl Into<String>) -> Self {
+        Self {
+            statement: Some("COMMIT".into()),
+            lock: None,
+            target: target.into(),
+            reason: "ends a transaction (nothing is committed inside of a transaction block of the caller's)".into(),
+        }
     }
 }
