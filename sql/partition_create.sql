@@ -1,6 +1,7 @@
 -- Making partitions: one day, a range of periods. The functions run as the invoker, as in partition_plan.sql.
 
-CREATE FUNCTION eventkit.run_partition_plan(source regclass, parent regclass, period timestamp, lock_timeout interval, caller_search_path text)
+CREATE FUNCTION eventkit.run_partition_plan(
+  source regclass, parent regclass, period timestamp, lock_timeout interval, caller_search_path text, seen_free boolean DEFAULT false)
 RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
@@ -23,13 +24,13 @@ BEGIN
       HINT = format('Call again when it is done: CALL eventkit.backfill(%L, %L).', source, parent);
   END IF;
   IF source IS NULL THEN
-    RETURN eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_partition(parent, period) p ORDER BY p.step), lock_timeout, caller_search_path);
+    RETURN eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_partition(parent, period, seen_free) p ORDER BY p.step), lock_timeout, caller_search_path);
   END IF;
   RETURN eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_backfill_period(source, parent, period) p ORDER BY p.step), lock_timeout, caller_search_path);
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.run_partition_plan(regclass, regclass, timestamp, interval, text) IS
+COMMENT ON FUNCTION eventkit.run_partition_plan(regclass, regclass, timestamp, interval, text, boolean) IS
 'Runs the plan of one period, with rows when a source is given, and returns the rows copied; NULL when there was nothing to do. SELECT eventkit.run_partition_plan(NULL, ''app.events'', ''2024-01-01'', ''2 seconds'', current_setting(''search_path''))';
 
 CREATE PROCEDURE eventkit.create_partition(parent regclass, day date, lock_timeout interval DEFAULT '2 seconds')
@@ -57,13 +58,14 @@ AS $$
 DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
-  periods pg_catalog.timestamp[];
-  period pg_catalog.timestamp;
+  wanted pg_catalog.record;
 BEGIN
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  periods := ARRAY(SELECT p.period FROM eventkit.partition_periods(parent, from_time, to_time) p WHERE NOT p.exact ORDER BY p.period);
-  FOREACH period IN ARRAY periods LOOP
-    PERFORM eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path);
+  FOR wanted IN
+    SELECT p.period, p.partition IS NULL AS seen_free
+    FROM eventkit.partition_periods(parent, from_time, to_time) p WHERE NOT p.exact ORDER BY p.period
+  LOOP
+    PERFORM eventkit.run_partition_plan(NULL, parent, wanted.period, lock_timeout, caller_search_path, wanted.seen_free);
     -- Each one stands by itself; inside of a transaction block the caller decides.
     IF alone THEN
       COMMIT;
@@ -81,8 +83,8 @@ COMMENT ON FUNCTION eventkit.plan_create_partition(regclass, date) IS
 'Shows the steps of create_partition without doing them: statement, the lock that others may wait for (NULL: nobody sees the table), target, reason. SELECT * FROM eventkit.plan_create_partition(''app.events'', current_date)';
 COMMENT ON FUNCTION eventkit.plan_create_partitions(regclass, timestamptz, timestamptz) IS
 'Shows the steps of create_partitions without doing them, COMMIT behind each partition. SELECT * FROM eventkit.plan_create_partitions(''app.events'', now(), now() + interval ''30 days'')';
-COMMENT ON FUNCTION eventkit.plan_partition(regclass, timestamp) IS
-'Shows the steps that make the partition of one period, told by a time that the clocks of the parent''s zone show in it. SELECT * FROM eventkit.plan_partition(''app.events'', ''2024-01-01 00:00'')';
+COMMENT ON FUNCTION eventkit.plan_partition(regclass, timestamp, boolean) IS
+'Shows the steps that make the partition of one period, told by a time that the clocks of the parent''s zone show in it; seen_free => true for one who has seen that no partition meets it. SELECT * FROM eventkit.plan_partition(''app.events'', ''2024-01-01 00:00'')';
 COMMENT ON FUNCTION eventkit.partition_periods(regclass, timestamptz, timestamptz) IS
 'Lists the periods of a parent that share a time with a range: what the clocks show at the beginning, the first instant, the first one after, the partition''s name, the first partition in it, whether one is exactly the period''s, whether all of it is covered. SELECT * FROM eventkit.partition_periods(''app.events'', now(), now() + interval ''30 days'')';
 COMMENT ON FUNCTION eventkit.partition_periods_of_day(regclass, date) IS

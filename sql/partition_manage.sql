@@ -27,7 +27,8 @@ DECLARE
   detail text;
   hint text;
 BEGIN
-  PERFORM eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path);
+  -- Who calls has seen that no partition meets it.
+  PERFORM eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path, true);
   RETURN true;
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
@@ -37,7 +38,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.try_partition(regclass, timestamp, interval, text) IS
-'Makes the partition of one period, or warns of what stands in the way and returns false. SELECT eventkit.try_partition(''app.events'', ''2024-01-01'', ''2 seconds'', current_setting(''search_path''))';
+'Makes the partition of one period that no partition meets, or warns of what stands in the way and returns false. SELECT eventkit.try_partition(''app.events'', ''2024-01-01'', ''2 seconds'', current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.missing_partitions(parent regclass) RETURNS SETOF timestamp
 VOLATILE PARALLEL UNSAFE COST 10000 ROWS 10 LANGUAGE plpgsql

@@ -170,6 +170,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("partition_periods", "s", "r", 10_000.0, false),
     ("partition_periods_of_day", "s", "r", 10_000.0, false),
     ("partition_range", "s", "s", 50.0, true),
+    ("plan_attach_partition", "s", "r", 10_000.0, false),
     ("plan_backfill", "s", "r", 100_000.0, false),
     ("plan_backfill_period", "s", "r", 10_000.0, false),
     ("plan_backfill_sequences", "s", "r", 10_000.0, false),
@@ -181,7 +182,9 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("in_transaction_block", "s", "u", 1.0, true),
     ("refuse_transaction_block", "s", "u", 1.0, true),
     // Write.
+    ("abandon_attach", "v", "u", 100.0, false),
     ("advance_sequence", "v", "u", 100.0, false),
+    ("attach_partition", "v", "u", 100.0, false),
     ("backfill", "v", "u", 100.0, false),
     ("backfill_next", "v", "u", 100.0, false),
     ("close_backfill", "v", "u", 100.0, false),
@@ -201,6 +204,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("run_plan", "v", "u", 100.0, false),
     ("run_sequence_plan", "v", "u", 100.0, false),
     ("try_partition", "v", "u", 100.0, false),
+    ("try_plan", "v", "u", 100.0, false),
     ("unmanage_partitions", "v", "u", 100.0, false),
     ("write_partition_settings", "v", "u", 100.0, false),
 ];
@@ -264,6 +268,7 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
         unpinned,
         [
             "f plan_dedupe_table",
+            "p attach_partition",
             "p backfill",
             "p create_partition",
             "p create_partitions",
@@ -294,6 +299,7 @@ fn only_those_told_to_may_write() {
     assert_eq!(
         procedures,
         [
+            "attach_partition",
             "backfill",
             "create_partition",
             "create_partitions",

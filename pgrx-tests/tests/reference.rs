@@ -38,6 +38,8 @@ const SUBJECTS: [(&str, &[&str]); 5] = [
             "plan_create_partitions",
             "create_partition",
             "plan_create_partition",
+            "attach_partition",
+            "plan_attach_partition",
             "partition_periods",
             "backfill",
             "plan_backfill",
@@ -225,6 +227,8 @@ const FIXTURES: &str = r#"
     CREATE SCHEMA app;
     CREATE TABLE app.events (id bigserial, at timestamptz NOT NULL) PARTITION BY RANGE (at);
     CALL eventkit.create_partition('app.events', '2024-01-01');
+    CREATE TABLE app.june (LIKE app.events);
+    INSERT INTO app.june VALUES (1, '2023-06-06 12:00Z');
 "#;
 
 #[test]

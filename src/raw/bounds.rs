@@ -3,16 +3,18 @@
 use eventkit_core::partition::key::{KeyType, Limit};
 use pgrx::pg_sys::{self, Oid};
 
-/// One partition with its lower and upper limit; `None` is the default partition.
+/// One partition with its limits.
 pub struct Attached {
     /// The partition.
     pub table: Oid,
-    /// Its limits.
-    pub range: Option<(Limit, Limit)>,
+    /// Its lower limit.
+    pub low: Limit,
+    /// Its upper limit.
+    pub high: Limit,
 }
 
-/// The partitions of a table that is partitioned by range over one column of this type, those whose detach is pending
-/// among them. Holds `ACCESS SHARE` on the table for the moment. The server builds the list once after each change of the
+/// The partitions of a table that is partitioned by range over one column of this type: those whose detach is pending
+/// too, the default partition not. Holds `ACCESS SHARE` on the table for the moment. The server builds the list once after each change of the
 /// partitions, and its next attach uses the same; reading it is a walk over numbers.
 pub fn partitions_of(parent: Oid, key_type: KeyType) -> Vec<Attached> {
     const BY_RANGE: std::ffi::c_char = b'r' as std::ffi::c_char;
@@ -41,11 +43,8 @@ pub fn partitions_of(parent: Oid, key_type: KeyType) -> Vec<Attached> {
             for at in 1..(*bounds).ndatums {
                 let index = *(*bounds).indexes.add(at as usize);
                 if index >= 0 {
-                    found.push(Attached { table: table(index), range: Some((limit(at - 1), limit(at))) });
+                    found.push(Attached { table: table(index), low: limit(at - 1), high: limit(at) });
                 }
-            }
-            if (*bounds).default_index >= 0 {
-                found.push(Attached { table: table((*bounds).default_index), range: None });
             }
         }
         pg_sys::relation_close(relation, LOCK);

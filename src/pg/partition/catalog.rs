@@ -1,6 +1,6 @@
 //! Reads the catalog and the tables of a plan by Spi; the callers' functions pin `search_path`, `TimeZone` and `DateStyle`.
 
-use crate::raw::bounds::partitions_of;
+use crate::raw::bounds::{Attached, partitions_of};
 use crate::raw::zone::ServerClock;
 use eventkit_core::error::{Error, Result};
 use eventkit_core::partition::bound::Bound;
@@ -8,7 +8,7 @@ use eventkit_core::partition::error;
 use eventkit_core::partition::key::Key;
 use eventkit_core::partition::period::Period;
 use eventkit_core::partition::plan::{self, Found};
-use eventkit_core::partition::snapshot::{Parent, Partition, Source};
+use eventkit_core::partition::snapshot::{Child, Parent, Partition, Source};
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 use pgrx::spi::{self, Spi, SpiHeapTupleData};
@@ -30,28 +30,24 @@ pub fn source(table: Oid, parent: Oid) -> Result<Source> {
 pub struct Placed {
     /// The partition.
     pub table: Oid,
-    /// Its bound in the key's own time; `None` for the default partition.
-    pub bound: Option<Bound>,
+    /// Its bound in the key's own time.
+    pub bound: Bound,
     /// Whether the bound lies between two microseconds.
     pub odd: bool,
 }
 
-/// Where all partitions of a parent lie, in order, the default partition last. A walk over numbers.
+/// Where all partitions of a parent but the default one lie, in order. A walk over numbers, once the server has read its catalog.
 pub fn placed(parent: Oid, key: &Key) -> Vec<Placed> {
-    let place = |(low, high)| {
-        let ((from, exact), (to, exact_to)) = (key.time_of(low), key.time_of(high));
-        (Bound { from, to: to.saturating_add(i64::from(!exact_to)) }, !(exact && exact_to))
+    let place = |attached: Attached| {
+        let ((from, exact), (to, exact_to)) = (key.time_of(attached.low), key.time_of(attached.high));
+        let bound = Bound { from, to: to.saturating_add(i64::from(!exact_to)) };
+        Placed { table: attached.table, bound, odd: !(exact && exact_to) }
     };
-    let placed = |attached: crate::raw::bounds::Attached| {
-        let (bound, odd) = attached.range.map(place).unzip();
-        Placed { table: attached.table, bound, odd: odd.unwrap_or(false) }
-    };
-    partitions_of(parent, key.key_type).into_iter().map(placed).collect()
+    partitions_of(parent, key.key_type).into_iter().map(place).collect()
 }
 
-/// The default partition and those that meet a range, with their names.
+/// Those that meet a range, with their names.
 pub fn partitions(placed: &[Placed], range: Bound) -> Result<Vec<Partition>> {
-    let meets = |p: &&Placed| p.bound.is_none_or(|bound| bound.overlaps(range));
     let named = |p: &Placed| -> Result<Option<Partition>> {
         let names = one_row(
             "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
@@ -61,20 +57,36 @@ pub fn partitions(placed: &[Placed], range: Bound) -> Result<Vec<Partition>> {
         let Some((Some(schema), Some(name))) = names else { return Ok(None) };
         Ok(Some(Partition { schema, name, bound: p.bound, odd: p.odd }))
     };
-    placed.iter().filter(meets).filter_map(|p| named(p).transpose()).collect()
+    placed.iter().filter(|p| p.bound.overlaps(range)).filter_map(|p| named(p).transpose()).collect()
 }
 
-/// What stands in the way of a period. Reads the period's range of the default partition, if there is one.
-pub fn found(parent: &Parent, period: &Period) -> Result<Found> {
+/// Whether a relation has the name of a period's partition.
+pub fn name_taken(parent: &Parent, period: &Period) -> Result<bool> {
     let taken = one::<bool>(
         "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)",
         &[parent.schema.as_str().into(), plan::partition_name(parent, period).into()],
     )?;
-    let default_rows = match plan::default_rows_query(parent, period)? {
-        Some(query) => one::<i64>(&query, &[])?.unwrap_or(0),
-        None => 0,
-    };
-    Ok(Found { name_taken: taken.unwrap_or(false), default_rows })
+    Ok(taken.unwrap_or(false))
+}
+
+/// What stands in the way of a period. Reads the period's range of the default partition, if there is one.
+pub fn found(parent: &Parent, period: &Period) -> Result<Found> {
+    let default_rows = default_rows(parent, Bound::of(period, plan::key_of(parent)?))?;
+    Ok(Found { name_taken: name_taken(parent, period)?, default_rows })
+}
+
+/// The rows of a range in the default partition, if there is one. Reads the range.
+pub fn default_rows(parent: &Parent, bound: Bound) -> Result<i64> {
+    match plan::default_rows_query(parent, bound)? {
+        Some(query) => Ok(one::<i64>(&query, &[])?.unwrap_or(0)),
+        None => Ok(0),
+    }
+}
+
+/// The snapshot of a table beside the parent that it is to be attached to. Raises `42P01` when it is gone. Takes no lock.
+pub fn child(table: Oid, parent: Oid) -> Result<Child> {
+    let text = one::<String>(include_str!("child.sql"), &[table.into(), parent.into()])?;
+    Child::read(&text.ok_or_else(|| error::no_such_table("child"))?)
 }
 
 /// The clocks that a parent's periods go by.

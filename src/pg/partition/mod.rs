@@ -43,6 +43,11 @@ pgrx::extension_sql_file!(
     requires = ["partition_create", plans::plan_manage_partitions]
 );
 pgrx::extension_sql_file!(
+    "../../../sql/partition_attach.sql",
+    name = "partition_attach",
+    requires = ["partition_create", plans::plan_attach_partition]
+);
+pgrx::extension_sql_file!(
     "../../../sql/partition_backfill.sql",
     name = "partition_backfill",
     requires = [

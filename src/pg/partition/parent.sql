@@ -27,6 +27,8 @@ SELECT jsonb_build_object(
       + extract(microseconds FROM told.period))::int8,
     'time_zone', told.time_zone) END,
   'unlogged', c.relpersistence = 'u',
+  'default', (SELECT jsonb_build_object('schema', dn.nspname, 'name', d.relname)
+    FROM pg_class d JOIN pg_namespace dn ON dn.oid = d.relnamespace WHERE d.oid = pt.partdefid),
   'comment', obj_description(c.oid, 'pg_class'),
   'tablespace', (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = c.reltablespace),
   'access_method', (SELECT m.amname FROM pg_am m WHERE m.oid = c.relam),

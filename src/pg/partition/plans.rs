@@ -6,10 +6,11 @@ use super::target::Target;
 use super::{Micros, catalog, given};
 use crate::pg::raise::OrRaise;
 use eventkit_core::error::Result;
-use eventkit_core::partition::backfill;
+use eventkit_core::partition::bound::Bound;
 use eventkit_core::partition::key::KeyUnit;
 use eventkit_core::partition::settings::{self, Settings};
 use eventkit_core::partition::step::Step;
+use eventkit_core::partition::{backfill, error, plan};
 use pgrx::datum::{Date, Interval, Timestamp, TimestampWithTimeZone};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::Oid;
@@ -96,18 +97,56 @@ fn plan_create_partitions(parent: Oid, from_time: TimestampWithTimeZone, to_time
 plan_function! {
 /// The steps that make the partition of one period, told by what the clocks show at its beginning, without doing them.
 ///
-/// Takes the parent and any shown time of the period; gives the steps, or one without a statement when the partition exists. Takes no
+/// Takes the parent, any shown time of the period, and whether the caller has seen that no partition meets it, which spares
+/// the server to read the bounds of all; gives the steps, or one without a statement when the partition exists. Takes no
 /// lock but `ACCESS SHARE`. Raises what `plan::create` raises.
 r#"
-CREATE FUNCTION eventkit.plan_partition(parent regclass, period timestamp) RETURNS SETOF eventkit.plan_step
+CREATE FUNCTION eventkit.plan_partition(parent regclass, period timestamp, seen_free boolean DEFAULT false) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
-fn plan_partition(parent: Oid, period: Timestamp) {
-    let target = Target::read(given(parent, "parent")?)?;
-    let period = target.calendar()?.of_shown(given(period, "period")?.micros("period")?)?;
+fn plan_partition(parent: Oid, period: Timestamp, seen_free: bool) {
+    let (parent, start) = (given(parent, "parent")?, given(period, "period")?.micros("period")?);
+    let free = if seen_free == Some(true) {
+        let target = Target::read_free(parent)?;
+        let period = target.calendar()?.of_shown(start)?;
+        if target.is_taken(&period)? { None } else { Some(target) }
+    } else {
+        None
+    };
+    let target = free.map_or_else(|| Target::read(parent), Ok)?;
+    let period = target.calendar()?.of_shown(start)?;
     target.create(&period)
+}
+}
+
+plan_function! {
+/// The steps of `attach_partition`, without doing them.
+///
+/// Takes the parent, the table, and the range of time that it holds, infinity for an open end. Gives the steps, `COMMIT` behind
+/// each transaction; one without a statement when the table is that partition already. Reads the range of the default
+/// partition, if there is one. Takes no lock but `ACCESS SHARE`. Raises what `plan::adopt` raises.
+r#"
+CREATE FUNCTION eventkit.plan_attach_partition(parent regclass, child regclass, from_time timestamptz, to_time timestamptz)
+RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#
+fn plan_attach_partition(parent: Oid, child: Oid, from_time: TimestampWithTimeZone, to_time: TimestampWithTimeZone) {
+    let (table, child) = (given(parent, "parent")?, given(child, "child")?);
+    let (from, to) = (given(from_time, "from_time")?.into_inner(), given(to_time, "to_time")?.into_inner());
+    if from >= to {
+        return Err(error::empty_range());
+    }
+    let mut target = Target::read(table)?;
+    let bound = Bound { from: target.key_time(from)?, to: target.key_time(to)? };
+    target.parent.partitions = catalog::partitions(&target.placed, bound)?;
+    let child = catalog::child(child, table)?;
+    let label = bound.for_values(target.key()?)?.replace("FOR VALUES ", "");
+    let rows = if child.attached { 0 } else { catalog::default_rows(&target.parent, bound)? };
+    plan::adopt(&target.parent, &child, bound, &label, rows)
 }
 }
 

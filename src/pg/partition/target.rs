@@ -1,5 +1,6 @@
 //! A parent with its calendar and its partitions, as all plans of one call share them.
 
+use super::EPOCH_SHIFT;
 use super::catalog::{self, Placed};
 use crate::raw::zone::ServerClock;
 use eventkit_core::error::Result;
@@ -37,6 +38,15 @@ impl Target {
         Self::of(table, catalog::parent(table)?)
     }
 
+    /// The same without a look at the partitions: for one who knows already that none meets what he plans. If the name of its
+    /// partition is taken, the look is due. What is attached meanwhile the server's attach finds itself.
+    pub fn read_free(table: Oid) -> Result<Self> {
+        let parent = catalog::parent(table)?;
+        plan::key_of(&parent)?;
+        let clock = catalog::clock_of(&parent);
+        Ok(Self { parent, placed: Vec::new(), clock })
+    }
+
     /// The same with a snapshot that was changed, to see what would be.
     pub fn of(table: Oid, parent: Parent) -> Result<Self> {
         let placed = catalog::placed(table, plan::key_of(&parent)?);
@@ -53,6 +63,15 @@ impl Target {
     pub fn calendar(&self) -> Result<Calendar<'_>> {
         let length = self.parent.settings.clone().unwrap_or_default().length()?;
         Ok(Calendar::new(length, &self.clock))
+    }
+
+    /// An instant (as the server counts it, the infinities for no limit) in the key's own sense. Raises what the clock raises.
+    pub fn key_time(&self, instant: i64) -> Result<i64> {
+        match instant {
+            i64::MIN | i64::MAX => Ok(instant),
+            _ if self.key()?.key_type.is_shown() => self.calendar()?.shown_at(instant.saturating_add(EPOCH_SHIFT)),
+            _ => Ok(instant.saturating_add(EPOCH_SHIFT)),
+        }
     }
 
     /// The period of a time in the key's own sense. Errors as [`Calendar::of_shown`].
@@ -86,7 +105,10 @@ impl Target {
         let mut meeting = Meeting { first: None, exact: false, covered: false };
         let mut reached = bound.from;
         for placed in &self.placed {
-            let Some(other) = placed.bound.filter(|other| other.overlaps(bound)) else { continue };
+            let other = placed.bound;
+            if !other.overlaps(bound) {
+                continue;
+            }
             meeting.first = meeting.first.or(Some(placed.table));
             meeting.exact |= !placed.odd && other == bound;
             if other.from <= reached {
@@ -95,6 +117,11 @@ impl Target {
         }
         meeting.covered = reached >= bound.to;
         Ok(meeting)
+    }
+
+    /// Whether a relation has the name of a period's partition.
+    pub fn is_taken(&self, period: &Period) -> Result<bool> {
+        catalog::name_taken(&self.parent, period)
     }
 
     /// The steps of a period as `make` plans them, with the partitions in its way and what is found in the database.

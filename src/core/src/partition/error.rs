@@ -321,6 +321,87 @@ pub fn default_holds_rows(period: &str, default: &str, rows: i64, range: &str) -
     )
 }
 
+/// `42809`: a table that cannot become a partition.
+#[must_use]
+pub fn child_kind(table: &str, found: &str) -> Error {
+    error(
+        Condition::WrongObjectType,
+        format!("argument \"child\": {table} cannot become a partition"),
+        format!("It is {found}; a plain table that stands alone can."),
+        "Name a table made like the parent: CREATE TABLE … (LIKE … INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED).".into(),
+    )
+}
+
+/// `42501`: the caller does not own the table.
+#[must_use]
+pub fn child_not_owned(table: &str, caller: &str, owner: &str) -> Error {
+    error(
+        Condition::InsufficientPrivilege,
+        format!("argument \"child\": must be owner of {table}"),
+        format!("The current role is {caller}, the owner is {owner}."),
+        format!("As a role with the rights of both: ALTER TABLE {table} OWNER TO {caller}."),
+    )
+}
+
+/// `42804`: a column too many.
+#[must_use]
+pub fn child_column_extra(table: &str, column: &str, parent: &str) -> Error {
+    error(
+        Condition::DatatypeMismatch,
+        format!("argument \"child\": column {column} of {table} is missing in {parent}"),
+        "A partition has the columns of its parent, in any order, and no others.".into(),
+        format!(
+            "Add it there with ALTER TABLE {parent} ADD COLUMN {column} …, or drop it: ALTER TABLE {table} DROP COLUMN {column}."
+        ),
+    )
+}
+
+/// `42804`: a column too few.
+#[must_use]
+pub fn child_column_missing(table: &str, column: &str, parent: &str) -> Error {
+    error(
+        Condition::DatatypeMismatch,
+        format!("argument \"child\": {table} has no column {column}"),
+        format!("{parent} has one, and a partition has the columns of its parent."),
+        format!("Add it: ALTER TABLE {table} ADD COLUMN {column} …."),
+    )
+}
+
+/// `42804`: a column that is another.
+#[must_use]
+pub fn child_column_type(table: &str, column: &str, found: &str, wanted: &str) -> Error {
+    error(
+        Condition::DatatypeMismatch,
+        format!("argument \"child\": column {column} of {table} is {found}, not {wanted}"),
+        "Type, collation and generation are those of the parent's column.".into(),
+        format!(
+            "Change it first: ALTER TABLE {table} ALTER COLUMN {column} TYPE …; a generated column has to be made anew."
+        ),
+    )
+}
+
+/// `0A000`: an identity column in the table.
+#[must_use]
+pub fn child_identity(table: &str, column: &str) -> Error {
+    error(
+        Condition::FeatureNotSupported,
+        format!("argument \"child\": column {column} of {table} is an identity of its own"),
+        "The identity belongs to the parent, whose numbers would meet the table's.".into(),
+        format!("Drop it first: ALTER TABLE {table} ALTER COLUMN {column} DROP IDENTITY."),
+    )
+}
+
+/// `42P17`: a CHECK of the parent's name that says something else.
+#[must_use]
+pub fn child_check(table: &str, constraint: &str, wanted: &str) -> Error {
+    error(
+        Condition::InvalidObjectDefinition,
+        format!("argument \"child\": constraint {constraint} of {table} differs from the parent's"),
+        format!("The parent's is {wanted}."),
+        format!("Rename the table's: ALTER TABLE {table} RENAME CONSTRAINT {constraint} TO …."),
+    )
+}
+
 /// `0A000`: an index whose definition cannot be taken over.
 #[must_use]
 pub fn unreadable_index(index: &str, parent: &str) -> Error {

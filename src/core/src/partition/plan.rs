@@ -1,7 +1,10 @@
 //! The plan of one period: from a plain table that nobody sees to an attached partition, in the order that never blocks.
 
+mod adopt;
 mod attach;
 mod like;
+
+pub use adopt::adopt;
 
 use super::backfill;
 use super::bound::Bound;
@@ -65,12 +68,12 @@ pub fn key_of(parent: &Parent) -> Result<&Key> {
     parent.key.as_ref().ok_or_else(|| error::unsupported_key(&table, "unknown"))
 }
 
-/// The query that counts the period's rows in the default partition; `None` without one. Errors as [`key_of`]. O(1).
-pub fn default_rows_query(parent: &Parent, period: &Period) -> Result<Option<String>> {
+/// The query that counts the rows of a range in the default partition; `None` without one. Errors as [`key_of`]. O(1).
+pub fn default_rows_query(parent: &Parent, bound: Bound) -> Result<Option<String>> {
     let key = key_of(parent)?;
     let Some(default) = parent.default_partition() else { return Ok(None) };
-    let range = Bound::of(period, key).inside(key)?;
-    Ok(Some(format!("SELECT pg_catalog.count(*) FROM {} WHERE {range}", default.qualified())))
+    let range = bound.inside(key)?;
+    Ok(Some(format!("SELECT pg_catalog.count(*) FROM {} WHERE {range}", default)))
 }
 
 /// The steps that make and attach an empty partition for a period; one step without a statement when it exists.
@@ -79,7 +82,7 @@ pub fn default_rows_query(parent: &Parent, period: &Period) -> Result<Option<Str
 /// when the default partition holds rows of the period. Linear in columns, indexes and grants; no lock.
 pub fn create(parent: &Parent, period: &Period, found: Found) -> Result<Vec<Step>> {
     let bound = Bound::of(period, key_of(parent)?);
-    if let Some(same) = parent.partitions.iter().find(|p| !p.odd && p.bound == Some(bound)) {
+    if let Some(same) = parent.partitions.iter().find(|p| !p.odd && p.bound == bound) {
         let name = same.qualified();
         let reason = format!("partition {name} of {} holds {} already", parent.qualified(), period.label);
         return Ok(vec![Step::nothing(name, reason)]);
@@ -107,7 +110,7 @@ pub fn backfill_period(parent: &Parent, source: &Source, period: &Period, found:
 
 /// A partition that shares a part of the bound.
 fn overlapping(parent: &Parent, bound: Bound) -> Option<&Partition> {
-    parent.partitions.iter().find(|p| p.bound.is_some_and(|other| other.overlaps(bound)))
+    parent.partitions.iter().find(|p| p.bound.overlaps(bound))
 }
 
 /// All steps of a period that has no partition yet.
@@ -123,7 +126,7 @@ fn period_steps(parent: &Parent, source: Option<&Source>, period: &Period, found
         && found.default_rows > 0
     {
         let range = bound.inside(key)?;
-        return Err(error::default_holds_rows(&period.label, &default.qualified(), found.default_rows, &range));
+        return Err(error::default_holds_rows(&period.label, &default, found.default_rows, &range));
     }
     let mut steps = vec![like::table(parent, key, bound, &child)?];
     steps.extend(like::closed_to_others(parent, &child));

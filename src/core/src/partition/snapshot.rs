@@ -51,7 +51,9 @@ pub struct Parent {
     pub grants: Vec<Grant>,
     /// Whom default privileges would let into a new table; `None` is PUBLIC.
     pub default_grantees: Vec<Option<String>>,
-    /// The default partition, and those whose bounds meet the range that is planned; filled by the reader.
+    /// The default partition.
+    pub default: Option<Default>,
+    /// The partitions whose bounds meet the range that is planned; filled by the reader.
     #[serde(skip)]
     pub partitions: Vec<Partition>,
     /// Its extended statistics.
@@ -74,10 +76,10 @@ impl Parent {
         qualified(&self.schema, &self.name)
     }
 
-    /// The default partition, if there is one.
+    /// The default partition's quoted, qualified name, if there is one.
     #[must_use]
-    pub fn default_partition(&self) -> Option<&Partition> {
-        self.partitions.iter().find(|p| p.bound.is_none())
+    pub fn default_partition(&self) -> Option<String> {
+        self.default.as_ref().map(|default| qualified(&default.schema, &default.name))
     }
 }
 
@@ -192,6 +194,15 @@ pub struct Grant {
     pub grantable: bool,
 }
 
+/// The partition for the rows of no other.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Default {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// A partition of the parent.
 #[derive(Clone, Debug)]
 pub struct Partition {
@@ -199,8 +210,8 @@ pub struct Partition {
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// Its bound in the key's own time; `None` for the default partition.
-    pub bound: Option<Bound>,
+    /// Its bound in the key's own time.
+    pub bound: Bound,
     /// Whether the bound lies between two microseconds, and is shown wider than it is.
     pub odd: bool,
 }
@@ -291,4 +302,94 @@ pub struct SourceColumn {
     pub same_type: bool,
     /// Whether a cast that depends on nothing else leads from one to the other.
     pub castable: bool,
+}
+
+/// A table that is to become a partition, compared with the parent.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Child {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// Whether the caller has the owner's rights.
+    pub caller_owns: bool,
+    /// What it is, when that cannot become a partition.
+    pub refusal: Option<String>,
+    /// Whether it is a partition of the parent already.
+    pub attached: bool,
+    /// Columns of the parent that it lacks.
+    pub missing: Vec<String>,
+    /// Columns that the parent lacks.
+    pub extra: Vec<String>,
+    /// Columns of another type, collation or expression: name, what it is, what it should be.
+    pub different: Vec<(String, String, String)>,
+    /// Columns that are an identity of its own.
+    pub identity: Vec<String>,
+    /// Columns that are NOT NULL in the parent alone.
+    pub nullable: Vec<String>,
+    /// The CHECKs of the parent.
+    pub checks: Vec<ChildCheck>,
+    /// Constraints that an interrupted attach left.
+    pub left_over: Vec<String>,
+    /// Its indexes that equal one of the parent's.
+    pub indexes: Vec<ChildIndex>,
+    /// Whether row-level security is on.
+    pub row_security: bool,
+    /// Whether it binds the owner too.
+    pub force_row_security: bool,
+    /// The names of its policies.
+    pub policies: Vec<String>,
+    /// As in [`Parent::replica_identity`].
+    pub replica_identity: String,
+}
+
+impl Child {
+    /// Reads the snapshot from JSON. Raises `XX001` for a document of another shape. Linear in its length.
+    pub fn read(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|e| error::unreadable_catalog(&e.to_string()))
+    }
+
+    /// The quoted, qualified name.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        qualified(&self.schema, &self.name)
+    }
+}
+
+/// A CHECK of the parent and what the table has of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChildCheck {
+    /// Its name.
+    pub name: String,
+    /// The parent's definition.
+    pub definition: String,
+    /// What the table has.
+    pub state: CheckState,
+}
+
+/// What a table has of a CHECK of its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckState {
+    /// Nothing.
+    Missing,
+    /// The same, not proved for the rows that were there before.
+    Unproven,
+    /// Another one of that name.
+    Different,
+    /// The same.
+    There,
+}
+
+/// An index of the table that equals one of the parent's.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChildIndex {
+    /// The parent's index.
+    pub parent: String,
+    /// The table's index.
+    pub name: String,
+    /// Whether it serves the constraint that the parent's does.
+    pub constrained: bool,
 }

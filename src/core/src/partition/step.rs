@@ -7,6 +7,8 @@ pub enum Lock {
     AccessShare,
     /// Readers and writers go on; other DDL waits.
     ShareUpdateExclusive,
+    /// Readers go on; writers wait, builders of other indexes do not.
+    Share,
     /// Readers go on; writers wait.
     ShareRowExclusive,
     /// Everybody waits.
@@ -20,6 +22,7 @@ impl Lock {
         match self {
             Self::AccessShare => "ACCESS SHARE",
             Self::ShareUpdateExclusive => "SHARE UPDATE EXCLUSIVE",
+            Self::Share => "SHARE",
             Self::ShareRowExclusive => "SHARE ROW EXCLUSIVE",
             Self::AccessExclusive => "ACCESS EXCLUSIVE",
         }

@@ -3,7 +3,7 @@
 use super::super::bound::Bound;
 use super::super::key::Key;
 use super::super::name::{identifier, qualified, suffixed};
-use super::super::snapshot::{Parent, Partition};
+use super::super::snapshot::Parent;
 use super::super::step::{Lock, Step};
 use super::BOUND_CHECK;
 use crate::error::Result;
@@ -27,8 +27,7 @@ pub(super) fn locks(parent: &Parent, table: &str) -> Vec<Step> {
         };
         steps.push(Step::locking(format!("LOCK TABLE {only}{target} IN {} MODE", lock.sql()), lock, target, reason));
     }
-    if let Some(default) = parent.default_partition() {
-        let target = default.qualified();
+    if let Some(target) = parent.default_partition() {
         let lock = Lock::AccessExclusive;
         let reason = format!("the bound of the default partition of {table} changes; last, after all others");
         steps.push(Step::locking(format!("LOCK TABLE {target} IN {} MODE", lock.sql()), lock, target, reason));
@@ -41,7 +40,7 @@ pub(super) fn attach(parent: &Parent, key: &Key, bound: Bound, digits: &str, chi
     let table = parent.qualified();
     let excluded = identifier(&suffixed("partition_excludes", digits));
     let mut steps = Vec::new();
-    let default = parent.default_partition().map(Partition::qualified);
+    let default = parent.default_partition();
     if let Some(default) = &default {
         steps.push(Step::locking(
             format!("ALTER TABLE {default} ADD CONSTRAINT {excluded} CHECK ({}) NOT VALID", bound.outside(key)?),

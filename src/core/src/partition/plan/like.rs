@@ -84,7 +84,7 @@ pub(super) fn indexes(parent: &Parent, digits: &str, name: &str, child: &str) ->
     let mut taken = vec![name.to_owned()];
     for index in &parent.indexes {
         let name = suffixed_apart(&index.name, digits, &taken);
-        steps.extend(index_steps(parent, index, &name, child)?);
+        steps.extend(self::index(index, &name, &qualified(&parent.schema, &name), child, parent)?);
         taken.push(name);
     }
     steps.extend(replica_identity(parent, child));
@@ -92,7 +92,7 @@ pub(super) fn indexes(parent: &Parent, digits: &str, name: &str, child: &str) ->
 }
 
 /// The replica identity of a parent that names no index.
-fn replica_identity(parent: &Parent, child: &str) -> Option<Step> {
+pub(super) fn replica_identity(parent: &Parent, child: &str) -> Option<Step> {
     let kind = match parent.replica_identity.as_str() {
         "f" => "FULL",
         "n" => "NOTHING",
@@ -132,8 +132,9 @@ pub(super) fn statistics(parent: &Parent, digits: &str, child: &str) -> Vec<Step
     steps
 }
 
-fn index_steps(parent: &Parent, index: &Index, name: &str, child: &str) -> Result<Vec<Step>> {
-    let (quoted, made) = (identifier(name), qualified(&parent.schema, name));
+/// One index with its constraint under a name, which is also given qualified.
+pub(super) fn index(index: &Index, name: &str, made: &str, child: &str, parent: &Parent) -> Result<Vec<Step>> {
+    let quoted = identifier(name);
     let mut steps = Vec::new();
     let space = index.tablespace.as_ref().map(|space| {
         (

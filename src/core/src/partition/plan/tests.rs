@@ -6,7 +6,8 @@ use crate::partition::clock::Utc;
 use crate::partition::key::KeyType;
 use crate::partition::period::Length;
 use crate::partition::snapshot::{
-    Column, Grant, Index, IndexConstraint, Linked, Partition, Policy, Sequence, SourceColumn, Statistics,
+    CheckState, Child, ChildCheck, ChildIndex, Column, Default as Rest, Grant, Index, IndexConstraint, Linked,
+    Partition, Policy, Sequence, SourceColumn, Statistics,
 };
 use crate::partition::step::Lock;
 
@@ -33,6 +34,7 @@ fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
         policies: vec![],
         grants: vec![],
         default_grantees: vec![],
+        default: None,
         partitions: vec![],
         linked: vec![linked(schema, name, true, false)],
         sequences: vec![],
@@ -74,7 +76,7 @@ fn leap_day() -> Period {
     Calendar::new(Length::Days(1), &Utc).of_shown(19_782 * 86_400_000_000).unwrap()
 }
 
-fn partition(schema: &str, name: &str, bound: Option<Bound>) -> Partition {
+fn partition(schema: &str, name: &str, bound: Bound) -> Partition {
     Partition { schema: schema.into(), name: name.into(), bound, odd: false }
 }
 
@@ -160,7 +162,7 @@ fn everything_is_carried_and_hostile_names_are_quoted() {
         Grant { role: Some("gu\"est".into()), privilege: "SELECT".into(), column: Some("id".into()), grantable: false },
         Grant { role: None, privilege: "INSERT".into(), column: None, grantable: true },
     ];
-    p.partitions = vec![partition("d", "rest", None)];
+    p.default = Some(Rest { schema: "d".into(), name: "rest".into() });
     p.linked.insert(0, linked("r", "ref", false, true));
     let child = "\"Sch\"\"ema\".\"we\"\"ird.Table %I_20240229\"";
     let steps = create(&p, &leap_day(), Found::default()).unwrap();
@@ -231,7 +233,7 @@ fn a_policy_that_cannot_be_carried_leaves_the_partition_closed() {
 fn the_same_day_is_no_op_and_an_overlap_is_named() {
     let mut p = parent("s", "e", KeyType::Date);
     let mut bound = Bound::of(&leap_day(), key_of(&p).unwrap());
-    p.partitions = vec![partition("s", "x", Some(bound))];
+    p.partitions = vec![partition("s", "x", bound)];
     let steps = create(&p, &leap_day(), Found { name_taken: true, default_rows: 0 }).unwrap();
     assert_eq!(steps.len(), 1);
     assert_eq!(steps[0].statement, None);
@@ -239,7 +241,7 @@ fn the_same_day_is_no_op_and_an_overlap_is_named() {
     p.partitions[0].odd = true;
     assert_eq!(create(&p, &leap_day(), Found::default()).unwrap_err().condition.sqlstate(), "42P17");
     bound.to = i64::MAX;
-    p.partitions[0].bound = Some(bound);
+    p.partitions[0].bound = bound;
     let error = create(&p, &leap_day(), Found::default()).unwrap_err();
     assert_eq!(error.condition.sqlstate(), "42P17");
     assert!(error.message.contains("\"s\".\"x\"") && error.message.contains("2024-02-29"));
@@ -256,7 +258,7 @@ fn refusals_have_a_state_a_detail_and_a_hint() {
         create(&p, &leap_day(), Found::default()).unwrap_err()
     };
     let default = |p: &mut Parent| {
-        p.partitions = vec![partition("s", "d", None)];
+        p.default = Some(Rest { schema: "s".into(), name: "d".into() });
     };
     let mut held = base();
     default(&mut held);
@@ -334,4 +336,155 @@ fn questions_to_the_source() {
     );
     assert!(backfill::left_behind_query(&p, &s, &leap_day()).unwrap().contains("'after 2024-02-29'"));
     assert!(backfill::differing_days_query(&p, &s, &leap_day()).unwrap().contains("LEFT JOIN"));
+}
+
+fn child() -> Child {
+    Child {
+        schema: "s".into(),
+        name: "filled".into(),
+        owner: "app".into(),
+        caller_owns: true,
+        refusal: None,
+        attached: false,
+        missing: vec![],
+        extra: vec![],
+        different: vec![],
+        identity: vec![],
+        nullable: vec![],
+        checks: vec![],
+        left_over: vec![],
+        indexes: vec![],
+        row_security: false,
+        force_row_security: false,
+        policies: vec![],
+        replica_identity: "d".into(),
+    }
+}
+
+fn range() -> Bound {
+    Bound { from: i64::MIN, to: 0 }
+}
+
+fn index(name: &str, constraint: bool) -> Index {
+    Index {
+        name: name.into(),
+        unique: constraint,
+        definition: Some("USING btree (id, at)".into()),
+        tablespace: None,
+        replica_identity: false,
+        constraint: constraint.then(|| IndexConstraint {
+            from_index: Some("PRIMARY KEY".into()),
+            definition: "PRIMARY KEY (id, at)".into(),
+            deferrable: false,
+            deferred: false,
+        }),
+        comment: None,
+        targets: vec![],
+    }
+}
+
+#[test]
+fn a_table_that_fits_is_proved_and_attached() {
+    let p = parent("s", "e", KeyType::Date);
+    let steps = adopt(&p, &child(), range(), "the past", 0).unwrap();
+    assert_eq!(
+        statements(&steps),
+        [
+            "ALTER TABLE \"s\".\"filled\" ADD CONSTRAINT \"partition_bound\" CHECK (\"at\" IS NOT NULL AND \"at\" \
+             OPERATOR(pg_catalog.<) '1970-01-01'::pg_catalog.date) NOT VALID",
+            "COMMIT",
+            "ALTER TABLE \"s\".\"filled\" VALIDATE CONSTRAINT \"partition_bound\"",
+            "COMMIT",
+            "LOCK TABLE ONLY \"s\".\"e\" IN SHARE UPDATE EXCLUSIVE MODE",
+            "LOCK TABLE \"s\".\"filled\" IN ACCESS EXCLUSIVE MODE",
+            "ALTER TABLE \"s\".\"e\" ATTACH PARTITION \"s\".\"filled\" FOR VALUES FROM (MINVALUE) TO ('1970-01-01')",
+            "ALTER TABLE \"s\".\"filled\" DROP CONSTRAINT \"partition_bound\"",
+            "COMMIT",
+        ]
+    );
+    // Nothing is unseen here: others use the table.
+    assert!(steps.iter().all(|s| s.lock.is_some() == (s.statement.as_deref() != Some("COMMIT"))));
+}
+
+#[test]
+fn what_a_table_lacks_is_made_before_the_locks() {
+    let mut p = parent("s", "e", KeyType::Date);
+    p.indexes = vec![index("e_pkey", true), index("e_id", false), index("e_more", false), index("e_last", true)];
+    let mut c = child();
+    c.left_over = vec!["partition_bound".into()];
+    c.nullable = vec!["id".into()];
+    let check =
+        |name: &str, state| ChildCheck { name: name.into(), definition: "CHECK ((id > 0)) NOT VALID".into(), state };
+    c.checks = vec![check("a", CheckState::Missing), check("b", CheckState::Unproven), check("c", CheckState::There)];
+    let has =
+        |parent: &str, name: &str, constrained| ChildIndex { parent: parent.into(), name: name.into(), constrained };
+    c.indexes = vec![has("e_pkey", "mine", false), has("e_more", "filled_index_2", false), has("e_last", "last", true)];
+    c.owner = "somebody".into();
+    let steps = adopt(&p, &c, range(), "the past", 0).unwrap();
+    let all: Vec<String> =
+        statements(&steps).iter().map(|s| s.replace("ALTER TABLE \"s\".\"filled\" ", "").replace('"', "")).collect();
+    assert_eq!(
+        all[..all.len() - 6],
+        [
+            "DROP CONSTRAINT partition_bound",
+            "ADD CONSTRAINT partition_bound CHECK (at IS NOT NULL AND at OPERATOR(pg_catalog.<) '1970-01-01'::pg_catalog.date) NOT VALID",
+            "ADD CONSTRAINT partition_not_null CHECK (id IS NOT NULL) NOT VALID",
+            "ADD CONSTRAINT a CHECK ((id > 0)) NOT VALID",
+            "COMMIT",
+            "VALIDATE CONSTRAINT partition_bound",
+            "COMMIT",
+            "VALIDATE CONSTRAINT partition_not_null",
+            "COMMIT",
+            "VALIDATE CONSTRAINT a",
+            "COMMIT",
+            "VALIDATE CONSTRAINT b",
+            "COMMIT",
+            "ALTER COLUMN id SET NOT NULL",
+            "DROP CONSTRAINT partition_not_null",
+            "COMMIT",
+            "ADD CONSTRAINT mine PRIMARY KEY USING INDEX mine",
+            "COMMIT",
+            // The name of an index that is there is not taken twice.
+            "CREATE INDEX filled_2_index_2 ON s.filled USING btree (id, at)",
+            "COMMIT",
+        ]
+    );
+    assert!(all.contains(&"OWNER TO app".to_owned()));
+    assert!(steps.iter().any(|s| s.lock == Some(Lock::Share)));
+}
+
+#[test]
+fn a_table_that_does_not_fit_is_refused() {
+    let p = parent("s", "e", KeyType::Date);
+    let refused = |change: fn(&mut Child)| {
+        let mut c = child();
+        change(&mut c);
+        let error = adopt(&p, &c, range(), "the past", 0).unwrap_err();
+        assert!(error.detail.is_some() && error.hint.is_some(), "{error}");
+        error.condition.sqlstate()
+    };
+    assert_eq!(refused(|c| c.refusal = Some("a view".into())), "42809");
+    assert_eq!(refused(|c| c.caller_owns = false), "42501");
+    assert_eq!(refused(|c| c.extra = vec!["x".into()]), "42804");
+    assert_eq!(refused(|c| c.missing = vec!["x".into()]), "42804");
+    assert_eq!(refused(|c| c.different = vec![("x".into(), "int".into(), "text".into())]), "42804");
+    assert_eq!(refused(|c| c.identity = vec!["x".into()]), "0A000");
+    assert_eq!(
+        refused(|c| c.checks =
+            vec![ChildCheck { name: "a".into(), definition: "CHECK (true)".into(), state: CheckState::Different }]),
+        "42P17"
+    );
+    let mut taken = p.clone();
+    taken.partitions = vec![partition("s", "x", Bound { from: -1, to: 1 })];
+    assert_eq!(adopt(&taken, &child(), range(), "the past", 0).unwrap_err().condition.sqlstate(), "42P17");
+    let mut held = p.clone();
+    held.default = Some(Rest { schema: "s".into(), name: "d".into() });
+    assert_eq!(adopt(&held, &child(), range(), "the past", 2).unwrap_err().condition.sqlstate(), "23514");
+    // A partition already: of the same range there is nothing to do, of another there is a refusal.
+    let mut there = child();
+    (there.attached, there.refusal) = (true, Some("a partition of e".into()));
+    taken.partitions = vec![partition("s", "filled", range())];
+    assert_eq!(adopt(&taken, &there, range(), "the past", 0).unwrap()[0].statement, None);
+    taken.partitions[0].bound.to = 5;
+    assert_eq!(adopt(&taken, &there, range(), "the past", 0).unwrap_err().condition.sqlstate(), "42809");
 }
