@@ -117,6 +117,7 @@ BEGIN
         ('dedupe_table', $$Deduplicates the event arrays of a whole table in batches, each committed; only rows that lose an event are written. Called again, it goes on where it was stopped. CALL eventkit.dedupe_table('user_events', 'events');$$),
         ('plan_dedupe_table', $$Tells what dedupe_table would change, and the statement of its batches, and changes nothing. SELECT * FROM eventkit.plan_dedupe_table('user_events', 'events');$$),
         ('refuse_transaction_block', $$Refuses to go on inside a transaction block, where a procedure that commits cannot run. SELECT eventkit.refuse_transaction_block('dedupe_table');$$),
+        ('in_transaction_block', $$Tells whether the client has begun a transaction block, in which a procedure leaves the COMMIT to him. SELECT eventkit.in_transaction_block();$$),
         ('dedupe_targets', $$Lists the tables that dedupe_table would rewrite, and refuses what it cannot. SELECT eventkit.dedupe_targets('user_events', 'events');$$),
         ('dedupe_options', $$Checks the options of dedupe_table and gives them as one text. SELECT eventkit.dedupe_options('event_id', 'last', 'text', 'keep', 'kept', 1000);$$),
         ('dedupe_statement', $$Writes the statement of one batch of dedupe_table, or with counting => true the one that counts. SELECT eventkit.dedupe_statement('user_events', 'events', 'event_id', 'last', 'text', 'keep', 'kept', false);$$),

@@ -1,4 +1,4 @@
--- backfill: newest day first, a transaction a day. A procedure that COMMITs can pin no setting and have no EXCEPTION
+-- backfill: newest period first, a transaction a period. A procedure that COMMITs can pin no setting and have no EXCEPTION
 -- around the COMMIT; so it only loops, and the functions below do the work. EXECUTE on them stays with PUBLIC as in
 -- partition_create.sql.
 
@@ -69,7 +69,7 @@ AS $$
 DECLARE
   planned record;
 BEGIN
-  PERFORM set_config('lock_timeout', ceil(extract(epoch FROM $3) * 1000)::bigint::text, true);
+  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($3), true);
   FOR planned IN SELECT p.* FROM eventkit.plan_backfill_sequences(source, parent) p LOOP
     PERFORM eventkit.execute_with_retries(ARRAY[planned.statement]);
   END LOOP;
@@ -84,12 +84,7 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF lock_timeout IS NULL OR lock_timeout < interval '1 millisecond' OR lock_timeout > interval '1 day' THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-      MESSAGE = format('argument "lock_timeout" is out of range: %s', coalesce(lock_timeout::text, 'NULL')),
-      DETAIL = 'A wait takes between 1 millisecond and 1 day.',
-      HINT = 'Give a short one, as in: lock_timeout => ''2 seconds''.';
-  END IF;
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
   PERFORM eventkit.check_backfill(source, parent);
   -- A session-level lock lives through the COMMITs. What an interrupted call of this very session left is taken over.
   PERFORM eventkit.release_backfill(source, parent);
@@ -112,8 +107,8 @@ COMMENT ON FUNCTION eventkit.open_backfill(regclass, regclass, interval) IS
 'Checks a backfill''s arguments, takes its lock and carries the sequences; backfill calls it first. SELECT eventkit.open_backfill(''public.events'', ''app.events'', ''2 seconds'')';
 
 CREATE FUNCTION eventkit.backfill_next(
-  source regclass, parent regclass, before date, lock_timeout interval, caller_search_path text,
-  OUT day date, OUT copied bigint)
+  source regclass, parent regclass, before timestamp, lock_timeout interval, caller_search_path text,
+  OUT period timestamp, OUT label text, OUT copied bigint)
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -123,26 +118,27 @@ DECLARE
   detail text;
   hint text;
 BEGIN
-  day := eventkit.next_backfill_day(source, parent, before);
-  IF day IS NOT NULL THEN
-    copied := eventkit.run_partition_plan(source, parent, day, lock_timeout, caller_search_path);
+  period := eventkit.next_backfill_period(source, parent, before);
+  label := to_char(period, CASE WHEN period = date_trunc('day', period) THEN 'YYYY-MM-DD' ELSE 'YYYY-MM-DD HH24:MI' END);
+  IF period IS NOT NULL THEN
+    copied := eventkit.run_partition_plan(source, parent, period, lock_timeout, caller_search_path);
   END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
   PERFORM eventkit.release_backfill(source, parent);
   RAISE EXCEPTION USING
     ERRCODE = state,
-    MESSAGE = coalesce(format('day %s: ', to_char(day, 'YYYY-MM-DD')), '') || message,
+    MESSAGE = coalesce('period ' || label || ': ', '') || message,
     DETAIL = coalesce(nullif(detail, ''), format('Copying from %s into %s.', source, parent)),
     HINT = CASE
       WHEN hint <> '' THEN hint
       WHEN state = '23503' THEN format('Backfill the referenced table first, then call again: CALL eventkit.backfill(%L, %L).', source, parent)
-      ELSE format('Finished days stay, this one left nothing behind; remove the cause, then call again: CALL eventkit.backfill(%L, %L).', source, parent) END;
+      ELSE format('Finished periods stay, this one left nothing behind; remove the cause, then call again: CALL eventkit.backfill(%L, %L).', source, parent) END;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.backfill_next(regclass, regclass, date, interval, text) IS
-'Copies the newest day of the source before another one into a partition of its own; day is NULL at the end, copied when a partition covers the day. SELECT * FROM eventkit.backfill_next(''public.events'', ''app.events'', NULL, ''2 seconds'', current_setting(''search_path''))';
+COMMENT ON FUNCTION eventkit.backfill_next(regclass, regclass, timestamp, interval, text) IS
+'Copies the newest period of the source before another one into a partition of its own; period is NULL at the end, copied when a partition covers it. SELECT * FROM eventkit.backfill_next(''public.events'', ''app.events'', NULL, ''2 seconds'', current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.close_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -158,7 +154,7 @@ BEGIN
   IF kinds IS NOT NULL THEN
     RAISE WARNING USING
       MESSAGE = format('rows of %s stay behind: %s', source, kinds),
-      DETAIL = 'Keys that are NULL, infinite, before 1970 or more than ten years ahead belong to no day.',
+      DETAIL = 'Keys that are NULL, infinite, before 1970 or more than ten years ahead are not moved.',
       HINT = format('See them with: SELECT * FROM eventkit.backfill_left_behind(%L, %L).', source, parent);
   END IF;
   SELECT string_agg(format('%s: %s in source, %s in parent', to_char(d.day, 'YYYY-MM-DD'), d.source_rows, d.parent_rows), '; ' ORDER BY d.day DESC)
@@ -166,7 +162,7 @@ BEGIN
   IF days IS NOT NULL THEN
     RAISE WARNING USING
       MESSAGE = format('days of %s and %s differ: %s', source, parent, days),
-      DETAIL = 'The source changed while or after a day was copied, or a partition held other rows before.',
+      DETAIL = 'The source changed while or after a period was copied, or a partition held other rows before.',
       HINT = format('See them with: SELECT * FROM eventkit.backfill_differences(%L, %L).', source, parent);
   END IF;
   PERFORM eventkit.release_backfill(source, parent);
@@ -187,7 +183,7 @@ DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   began pg_catalog.timestamptz;
   done pg_catalog.record;
-  last_day pg_catalog.date;
+  last_period pg_catalog.timestamp;
 BEGIN
   -- Where COMMIT is not allowed, these two say so before there is anything to lose.
   PERFORM eventkit.refuse_transaction_block('backfill');
@@ -198,16 +194,16 @@ BEGIN
     -- Rows and their count are read from one snapshot.
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
     began := pg_catalog.clock_timestamp();
-    SELECT n.day, n.copied INTO done
-      FROM eventkit.backfill_next(source, parent, last_day, lock_timeout, caller_search_path) n;
-    EXIT WHEN done.day IS NULL;
+    SELECT n.period, n.label, n.copied INTO done
+      FROM eventkit.backfill_next(source, parent, last_period, lock_timeout, caller_search_path) n;
+    EXIT WHEN done.period IS NULL;
     COMMIT;
     IF done.copied IS NOT NULL THEN
-      RAISE NOTICE 'day %: % rows in % s', pg_catalog.to_char(done.day, 'YYYY-MM-DD'), done.copied,
+      RAISE NOTICE 'period %: % rows in % s', done.label, done.copied,
         pg_catalog.round(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began)::pg_catalog.numeric, 2);
     END IF;
-    last_day := done.day;
-    -- The lines above have taken a snapshot; the next day needs a transaction without one.
+    last_period := done.period;
+    -- The lines above have taken a snapshot; the next period needs a transaction without one.
     COMMIT;
   END LOOP;
   COMMIT;
@@ -216,20 +212,20 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.backfill(regclass, regclass, interval) IS
-'Copies a table into daily partitions, newest UTC day first, a transaction a day; call again to resume. Days that a partition covers are left as they are and compared at the end. CALL eventkit.backfill(''public.events'', ''app.events'')';
+'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Periods that a partition covers are left as they are and compared at the end. CALL eventkit.backfill(''public.events'', ''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.backfill(regclass, regclass, interval) FROM PUBLIC;
 
 COMMENT ON FUNCTION eventkit.plan_backfill(regclass, regclass) IS
-'Shows the steps of backfill without doing them, day after day; a transaction ends after each day. SELECT * FROM eventkit.plan_backfill(''public.events'', ''app.events'')';
-COMMENT ON FUNCTION eventkit.plan_backfill_day(regclass, regclass, date) IS
-'Shows the steps of one day of a backfill without doing them. SELECT * FROM eventkit.plan_backfill_day(''public.events'', ''app.events'', ''2024-01-01'')';
+'Shows the steps of backfill without doing them, period after period; a transaction ends after each. SELECT * FROM eventkit.plan_backfill(''public.events'', ''app.events'')';
+COMMENT ON FUNCTION eventkit.plan_backfill_period(regclass, regclass, timestamp) IS
+'Shows the steps of one period of a backfill without doing them. SELECT * FROM eventkit.plan_backfill_period(''public.events'', ''app.events'', ''2024-01-01'')';
 COMMENT ON FUNCTION eventkit.plan_backfill_sequences(regclass, regclass) IS
 'Shows the steps by which a backfill carries sequences without doing them. SELECT * FROM eventkit.plan_backfill_sequences(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.check_backfill(regclass, regclass) IS
 'Raises the error that a backfill would raise before its first row, if there is one. SELECT eventkit.check_backfill(''public.events'', ''app.events'')';
-COMMENT ON FUNCTION eventkit.next_backfill_day(regclass, regclass, date) IS
-'Finds the newest UTC day of the source before another day (NULL: the newest of all); rows before 1970 or more than ten years ahead do not count. SELECT eventkit.next_backfill_day(''public.events'', ''app.events'', NULL)';
+COMMENT ON FUNCTION eventkit.next_backfill_period(regclass, regclass, timestamp) IS
+'Finds the newest period of the source before another one (NULL: the newest of all), by what the clocks show at its beginning; rows before 1970 or more than ten years ahead do not count. SELECT eventkit.next_backfill_period(''public.events'', ''app.events'', NULL)';
 COMMENT ON FUNCTION eventkit.backfill_left_behind(regclass, regclass) IS
 'Counts the rows that no backfill moves: key NULL, infinite, before 1970 or more than ten years ahead. SELECT * FROM eventkit.backfill_left_behind(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.backfill_differences(regclass, regclass) IS

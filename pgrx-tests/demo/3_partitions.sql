@@ -10,7 +10,7 @@ CREATE INDEX ON purchases_by_day (customer_id);
 
 -- What will be done for a day, and which locks others may meet; "-" on a table that nobody else sees yet.
 SELECT step, coalesce(lock, '-') AS lock, left(replace(statement, '"public".', ''), 70) AS statement
-FROM eventkit.plan_backfill_day('old_purchases', 'purchases_by_day', '1997-03-31');
+FROM eventkit.plan_backfill_period('old_purchases', 'purchases_by_day', '1997-03-31');
 
 -- Now it is done: newest day first, one transaction per day. Its line for each of the 59 days is left out here.
 SET client_min_messages = warning;

@@ -204,6 +204,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("paths_summary_in", "i", "s", 10.0, true),
     ("paths_summary_out", "i", "s", 10.0, true),
     ("backfill_lock_key", "i", "s", 5.0, true),
+    ("lock_timeout_setting", "i", "s", 5.0, false),
     // Look at the catalog or at tables.
     ("dedupe_options", "s", "s", 100.0, false),
     ("dedupe_statement", "s", "s", 100.0, false),
@@ -212,10 +213,15 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("backfill_differences", "s", "r", 1_000_000.0, false),
     ("backfill_left_behind", "s", "r", 100_000.0, false),
     ("check_backfill", "s", "r", 10_000.0, false),
-    ("next_backfill_day", "s", "r", 10_000.0, false),
+    ("next_backfill_period", "s", "r", 10_000.0, false),
+    ("key_time", "s", "s", 10.0, false),
+    ("partition_horizon", "s", "r", 10_000.0, false),
+    ("partition_periods", "s", "r", 10_000.0, false),
+    ("partition_periods_of_day", "s", "r", 10_000.0, false),
     ("partition_range", "s", "s", 50.0, true),
+    ("plan_attach_partition", "s", "r", 10_000.0, false),
     ("plan_backfill", "s", "r", 100_000.0, false),
-    ("plan_backfill_day", "s", "r", 10_000.0, false),
+    ("plan_backfill_period", "s", "r", 10_000.0, false),
     ("plan_backfill_sequences", "s", "r", 10_000.0, false),
     ("plan_create_partition", "s", "r", 10_000.0, false),
     ("check_funnel_column", "s", "s", 100.0, true),
@@ -226,14 +232,21 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("guard_saved_funnel", "s", "u", 100.0, false),
     ("may_become", "s", "s", 10.0, true),
     ("run_funnel_query", "s", "u", 1_000_000.0, true),
-    // Looks at the transaction.
+    ("plan_create_partitions", "s", "r", 100_000.0, false),
+    ("plan_manage_partitions", "s", "r", 100_000.0, false),
+    ("plan_partition", "s", "r", 10_000.0, false),
+    // Look at the transaction.
+    ("in_transaction_block", "s", "u", 1.0, true),
     ("refuse_transaction_block", "s", "u", 1.0, true),
     // Write.
+    ("abandon_attach", "v", "u", 100.0, false),
     ("advance_sequence", "v", "u", 100.0, false),
+    ("attach_partition", "v", "u", 100.0, false),
     ("backfill", "v", "u", 100.0, false),
     ("backfill_next", "v", "u", 100.0, false),
     ("close_backfill", "v", "u", 100.0, false),
     ("create_partition", "v", "u", 100.0, false),
+    ("create_partitions", "v", "u", 100.0, false),
     ("dedupe_batch", "v", "u", 1000.0, false),
     ("dedupe_forget", "v", "u", 1000.0, false),
     ("dedupe_note", "v", "u", 1000.0, false),
@@ -242,15 +255,22 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("drop_funnel", "v", "u", 1000.0, false),
     ("dedupe_unreadable", "v", "u", 1000.0, false),
     ("execute_with_retries", "v", "u", 100.0, false),
+    ("manage_partitions", "v", "u", 100.0, false),
+    ("missing_partitions", "v", "u", 10_000.0, false),
     ("open_backfill", "v", "u", 100.0, false),
     ("refresh_funnel", "v", "u", 100.0, false),
     ("refresh_funnels", "v", "u", 100.0, false),
     ("release_backfill", "v", "u", 100.0, false),
     ("run_partition_plan", "v", "u", 100.0, false),
+    ("run_plan", "v", "u", 100.0, false),
     ("run_sequence_plan", "v", "u", 100.0, false),
     ("save_funnel", "v", "u", 10_000.0, false),
     ("store_funnel", "v", "u", 10_000.0, false),
     ("try_refresh_funnel", "v", "u", 1_000_000.0, false),
+    ("try_partition", "v", "u", 100.0, false),
+    ("try_plan", "v", "u", 100.0, false),
+    ("unmanage_partitions", "v", "u", 100.0, false),
+    ("write_partition_settings", "v", "u", 100.0, false),
 ];
 
 #[test]
@@ -310,11 +330,14 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
         unpinned,
         [
             "f plan_dedupe_table",
+            "p attach_partition",
             "p backfill",
             "p create_partition",
+            "p create_partitions",
             "p dedupe_table",
+            "p manage_partitions",
             "p refresh_funnel",
-            "p refresh_funnels"
+            "p refresh_funnels",
         ]
     );
     nothing(
@@ -340,13 +363,17 @@ fn only_those_told_to_may_write() {
     assert_eq!(
         procedures,
         [
+            "attach_partition",
             "backfill",
             "create_partition",
+            "create_partitions",
             "dedupe_table",
             "drop_funnel",
+            "manage_partitions",
             "refresh_funnel",
             "refresh_funnels",
-            "save_funnel"
+            "save_funnel",
+            "unmanage_partitions",
         ]
     );
     // The support functions of event_array_agg trust the bytes of its state, so nobody else may pass any.
@@ -371,6 +398,7 @@ fn only_those_told_to_may_write() {
             "funnel_refreshes: DELETE INSERT SELECT UPDATE, by row",
             "funnel_results: DELETE INSERT SELECT UPDATE, by row",
             "funnel_summaries: DELETE INSERT SELECT UPDATE, by row",
+            "partition_settings: DELETE INSERT SELECT UPDATE, by row",
             "partitions: SELECT",
             "saved_funnels: DELETE INSERT SELECT UPDATE, by row",
         ]

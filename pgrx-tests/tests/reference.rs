@@ -49,11 +49,19 @@ const SUBJECTS: [(&str, &[&str]); 10] = [
     (
         "Daily partitions",
         &[
+            "manage_partitions",
+            "plan_manage_partitions",
+            "unmanage_partitions",
+            "create_partitions",
+            "plan_create_partitions",
             "create_partition",
             "plan_create_partition",
+            "attach_partition",
+            "plan_attach_partition",
+            "partition_periods",
             "backfill",
             "plan_backfill",
-            "plan_backfill_day",
+            "plan_backfill_period",
             "plan_backfill_sequences",
             "check_backfill",
             "backfill_left_behind",
@@ -247,6 +255,8 @@ const FIXTURES: &str = r#"
     CREATE SCHEMA app;
     CREATE TABLE app.events (id bigserial, at timestamptz NOT NULL) PARTITION BY RANGE (at);
     CALL eventkit.create_partition('app.events', '2024-01-01');
+    CREATE TABLE app.june (LIKE app.events);
+    INSERT INTO app.june VALUES (1, '2023-06-06 12:00Z');
 "#;
 
 #[test]

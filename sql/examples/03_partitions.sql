@@ -20,7 +20,7 @@ CREATE TABLE messages_by_day (LIKE messages INCLUDING ALL) PARTITION BY RANGE (s
 CREATE INDEX ON messages_by_day (author);
 
 -- What a backfill would do: the statements of the newest day, each with the lock it takes and why.
-SELECT step, coalesce(lock, '-') AS lock, reason FROM eventkit.plan_backfill_day('messages', 'messages_by_day', '2024-05-10');
+SELECT step, coalesce(lock, '-') AS lock, reason FROM eventkit.plan_backfill_period('messages', 'messages_by_day', '2024-05-10');
 
 -- Rows that belong to no day would stay behind; there are none here.
 SELECT * FROM eventkit.backfill_left_behind('messages', 'messages_by_day');

@@ -34,6 +34,7 @@ const fn errcode(condition: Condition) -> PgSqlErrorCode {
         Condition::ActiveSqlTransaction => E::ERRCODE_ACTIVE_SQL_TRANSACTION,
         Condition::ObjectInUse => E::ERRCODE_OBJECT_IN_USE,
         Condition::CheckViolation => E::ERRCODE_CHECK_VIOLATION,
+        Condition::InvalidSchemaName => E::ERRCODE_INVALID_SCHEMA_NAME,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `refuse_transaction_block`: what a procedure that commits asks first.
+//! What a procedure that commits asks first: `refuse_transaction_block`, or whether it may at all.
 
 use eventkit_core::error::{Condition, Error};
 use pgrx::prelude::*;
@@ -15,4 +15,10 @@ fn refuse_transaction_block(procedure: &str) {
                 .hint("End the transaction with COMMIT or ROLLBACK, switch autocommit on, and CALL it again."),
         );
     }
+}
+
+/// Whether the client has begun a transaction block, in which a procedure leaves the COMMIT to him.
+#[pg_extern(name = "in_transaction_block", stable, parallel_unsafe, cost = 1)]
+fn transaction_block_is_open() -> bool {
+    in_transaction_block()
 }

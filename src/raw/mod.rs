@@ -8,6 +8,7 @@
 pub mod array;
 mod array_form;
 pub mod bools;
+pub mod bounds;
 pub mod cache;
 pub mod chunks;
 mod document_form;
@@ -30,6 +31,7 @@ pub mod user_events;
 pub mod varlena;
 pub mod window;
 pub mod wire;
+pub mod zone;
 
 #[cfg(target_endian = "big")]
 compile_error!("the varlena headers are read as on little-endian machines");

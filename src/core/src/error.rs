@@ -59,11 +59,13 @@ pub enum Condition {
     ObjectInUse,
     /// `23514`: rows that do not satisfy a bound.
     CheckViolation,
+    /// `3F000`: no such schema.
+    InvalidSchemaName,
 }
 
 impl Condition {
     /// Every condition, for tests and reference pages.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidParameterValue,
         Self::NullValueNotAllowed,
         Self::ArraySubscript,
@@ -90,6 +92,7 @@ impl Condition {
         Self::ActiveSqlTransaction,
         Self::ObjectInUse,
         Self::CheckViolation,
+        Self::InvalidSchemaName,
     ];
 
     /// The five characters that a client sees.
@@ -122,6 +125,7 @@ impl Condition {
             Self::ActiveSqlTransaction => "25001",
             Self::ObjectInUse => "55006",
             Self::CheckViolation => "23514",
+            Self::InvalidSchemaName => "3F000",
         }
     }
 }

@@ -1,15 +1,20 @@
 //! Reads the catalog and the tables of a plan by Spi; the callers' functions pin `search_path`, `TimeZone` and `DateStyle`.
 
+use crate::raw::bounds::{Attached, partitions_of};
+use crate::raw::zone::ServerClock;
 use eventkit_core::error::{Error, Result};
-use eventkit_core::partition::calendar::Day;
+use eventkit_core::partition::bound::Bound;
 use eventkit_core::partition::error;
+use eventkit_core::partition::key::Key;
+use eventkit_core::partition::period::Period;
 use eventkit_core::partition::plan::{self, Found};
-use eventkit_core::partition::snapshot::{Parent, Source};
+use eventkit_core::partition::snapshot::{Child, Parent, Partition, Source};
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 use pgrx::spi::{self, Spi, SpiHeapTupleData};
 
-/// The snapshot of a parent. Raises `42P01` when the relation is gone. Takes no lock; linear in the parent's partitions.
+/// The snapshot of a parent, without its partitions. Raises `42P01` when the relation is gone. Takes no lock; the
+/// number of partitions does not matter.
 pub fn parent(table: Oid) -> Result<Parent> {
     let text = one::<String>(include_str!("parent.sql"), &[table.into()])?;
     Parent::read(&text.ok_or_else(|| error::no_such_table("parent"))?)
@@ -21,26 +26,98 @@ pub fn source(table: Oid, parent: Oid) -> Result<Source> {
     Source::read(&text.ok_or_else(|| error::no_such_table("source"))?)
 }
 
-/// What stands in the way of a day. Reads the day's range of the default partition, if there is one.
-pub fn found(parent: &Parent, day: Day) -> Result<Found> {
-    let taken = one::<bool>(
-        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)",
-        &[parent.schema.as_str().into(), plan::partition_name(parent, day).into()],
-    )?;
-    let default_rows = match plan::default_rows_query(parent, day)? {
-        Some(query) => one::<i64>(&query, &[])?.unwrap_or(0),
-        None => 0,
-    };
-    Ok(Found { name_taken: taken.unwrap_or(false), default_rows })
+/// A partition and where it lies.
+pub struct Placed {
+    /// The partition.
+    pub table: Oid,
+    /// Its bound in the key's own time.
+    pub bound: Bound,
+    /// Whether the bound lies between two microseconds.
+    pub odd: bool,
 }
 
-/// The last day that a backfill moves: ten years from now.
-pub fn newest_day() -> Result<Day> {
-    let days = one::<i32>(
-        "SELECT (timezone('UTC', statement_timestamp()) + interval '10 years')::date - '1970-01-01'::date",
-        &[],
+/// Where all partitions of a parent but the default one lie, in order. A walk over numbers, once the server has read its catalog.
+pub fn placed(parent: Oid, key: &Key) -> Vec<Placed> {
+    let place = |attached: Attached| {
+        let ((from, exact), (to, exact_to)) = (key.time_of(attached.low), key.time_of(attached.high));
+        let bound = Bound { from, to: to.saturating_add(i64::from(!exact_to)) };
+        Placed { table: attached.table, bound, odd: !(exact && exact_to) }
+    };
+    partitions_of(parent, key.key_type).into_iter().map(place).collect()
+}
+
+/// Those that meet a range, with their names.
+pub fn partitions(placed: &[Placed], range: Bound) -> Result<Vec<Partition>> {
+    let named = |p: &Placed| -> Result<Option<Partition>> {
+        let names = one_row(
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+            &[p.table.into()],
+            |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+        )?;
+        let Some((Some(schema), Some(name))) = names else { return Ok(None) };
+        Ok(Some(Partition { schema, name, bound: p.bound, odd: p.odd }))
+    };
+    placed.iter().filter(|p| p.bound.overlaps(range)).filter_map(|p| named(p).transpose()).collect()
+}
+
+/// Whether a relation has the name of a period's partition.
+pub fn name_taken(parent: &Parent, period: &Period) -> Result<bool> {
+    let taken = one::<bool>(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)",
+        &[parent.schema.as_str().into(), plan::partition_name(parent, period).into()],
     )?;
-    Day::from_unix_days(days.unwrap_or(0))
+    Ok(taken.unwrap_or(false))
+}
+
+/// What stands in the way of a period. Reads the period's range of the default partition, if there is one.
+pub fn found(parent: &Parent, period: &Period) -> Result<Found> {
+    let default_rows = default_rows(parent, Bound::of(period, plan::key_of(parent)?))?;
+    Ok(Found { name_taken: name_taken(parent, period)?, default_rows })
+}
+
+/// The rows of a range in the default partition, if there is one. Reads the range.
+pub fn default_rows(parent: &Parent, bound: Bound) -> Result<i64> {
+    match plan::default_rows_query(parent, bound)? {
+        Some(query) => Ok(one::<i64>(&query, &[])?.unwrap_or(0)),
+        None => Ok(0),
+    }
+}
+
+/// The snapshot of a table beside the parent that it is to be attached to. Raises `42P01` when it is gone. Takes no lock.
+pub fn child(table: Oid, parent: Oid) -> Result<Child> {
+    let text = one::<String>(include_str!("child.sql"), &[table.into(), parent.into()])?;
+    Child::read(&text.ok_or_else(|| error::no_such_table("child"))?)
+}
+
+/// The clocks that a parent's periods go by.
+pub fn clock_of(parent: &Parent) -> ServerClock {
+    ServerClock::of(parent.settings.as_ref().map_or("UTC", |settings| &settings.time_zone))
+}
+
+/// The zone's name as the server spells it. Raises `22023` for one that it does not have.
+pub fn zone_name(name: &str) -> Result<String> {
+    one::<String>("SELECT name FROM pg_timezone_names WHERE lower(name) = lower($1) LIMIT 1", &[name.into()])?
+        .ok_or_else(|| error::unknown_zone(name))
+}
+
+/// Raises `3F000` for a schema that does not exist.
+pub fn check_schema(name: &str) -> Result<()> {
+    match one::<i32>("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[name.into()])? {
+        Some(_) => Ok(()),
+        None => Err(error::no_such_schema(name)),
+    }
+}
+
+/// The instant up to which a backfill moves rows: ten years from now.
+pub fn newest_instant() -> Result<i64> {
+    let micros =
+        one::<i64>("SELECT (extract(epoch FROM statement_timestamp() + interval '10 years') * 1000000)::int8", &[])?;
+    Ok(micros.unwrap_or(0))
+}
+
+/// Now, as of the beginning of the statement.
+pub fn now() -> Result<i64> {
+    Ok(one::<i64>("SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::int8", &[])?.unwrap_or(0))
 }
 
 /// The first column of the first row of a query; `None` for no row or NULL.
@@ -51,6 +128,16 @@ pub fn one<T: pgrx::FromDatum + pgrx::IntoDatum>(query: &str, args: &[DatumWithO
         if rows.is_empty() { Ok(None) } else { rows.first().get_one::<T>() }
     })
     .map_err(|e: spi::Error| unreadable(&e))
+}
+
+/// The first row of a query, made into `T`; `None` for no row.
+pub fn one_row<T>(
+    query: &str,
+    args: &[DatumWithOid<'_>],
+    make: impl Fn(&SpiHeapTupleData<'_>) -> spi::Result<T>,
+) -> Result<Option<T>> {
+    Spi::connect(|client| client.select(query, Some(1), args)?.next().map(|row| make(&row)).transpose())
+        .map_err(|e: spi::Error| unreadable(&e))
 }
 
 /// All rows of a query, each made into `T`.

@@ -18,7 +18,18 @@ SELECT jsonb_build_object(
       WHERE i.inhrelid = c.oid LIMIT 1))
     WHEN key.type IS NULL OR NOT key.usual THEN jsonb_build_object('key', pg_get_partkeydef(c.oid)
       || coalesce(' of type ' || format_type(key.typid, NULL), '')) END,
-  'key', CASE WHEN key.type IS NOT NULL THEN jsonb_build_object('column', key.name, 'type', key.type) END,
+  'key', CASE WHEN key.type IS NOT NULL THEN jsonb_build_object(
+    'column', key.name, 'type', key.type, 'unit', CASE WHEN key.type = 'bigint' THEN told.key_unit END) END,
+  'settings', CASE WHEN told.parent IS NOT NULL THEN jsonb_build_object(
+    'months', (extract(year FROM told.period) * 12 + extract(month FROM told.period))::int4,
+    'days', extract(day FROM told.period)::int4,
+    'micros', (extract(hour FROM told.period) * 3600000000 + extract(minute FROM told.period) * 60000000
+      + extract(microseconds FROM told.period))::int8,
+    'time_zone', told.time_zone) END,
+  'unlogged', c.relpersistence = 'u',
+  'default', (SELECT jsonb_build_object('schema', dn.nspname, 'name', d.relname)
+    FROM pg_class d JOIN pg_namespace dn ON dn.oid = d.relnamespace WHERE d.oid = pt.partdefid),
+  'comment', obj_description(c.oid, 'pg_class'),
   'tablespace', (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = c.reltablespace),
   'access_method', (SELECT m.amname FROM pg_am m WHERE m.oid = c.relam),
   'row_security', c.relrowsecurity,
@@ -46,7 +57,10 @@ SELECT jsonb_build_object(
           'definition', pg_get_constraintdef(k.oid),
           'deferrable', k.condeferrable,
           'deferred', k.condeferred)
-        FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x'))
+        FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
+      'comment', obj_description(x.indexrelid, 'pg_class'),
+      'targets', (SELECT coalesce(jsonb_agg(jsonb_build_array(a.attnum, a.attstattarget) ORDER BY a.attnum), '[]')
+        FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND a.attstattarget >= 0 AND x.indexprs IS NOT NULL)
       ) ORDER BY x.indisprimary DESC, x.name), '[]')
     FROM (
       SELECT ic.relname AS name, ic.reltablespace, i.*, pg_get_indexdef(i.indexrelid) AS def,
@@ -83,20 +97,17 @@ SELECT jsonb_build_object(
     WHERE d.defaclobjtype = 'r' AND d.defaclnamespace IN (0, c.relnamespace)
       AND d.defaclrole = (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user)
       AND t.grantee NOT IN (d.defaclrole, c.relowner)),
-  'partitions', (
+  'statistics', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'schema', b.nspname,
-      'name', b.relname,
-      'default', b.bound = 'DEFAULT',
-      'from', CASE WHEN isfinite(b.low) THEN (extract(epoch FROM b.low) * 1000000)::int8 WHEN b.low > 'epoch' THEN 9223372036854775807 END,
-      'to', CASE WHEN isfinite(b.high) THEN (extract(epoch FROM b.high) * 1000000)::int8 END) ORDER BY b.low), '[]')
-    FROM (
-      SELECT pn.nspname, p.relname, e.bound,
-        substring(e.bound FROM 'FROM [(]''([^'']*)''[)]')::timestamptz AS low,
-        substring(e.bound FROM 'TO [(]''([^'']*)''[)]')::timestamptz AS high
-      FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
-      CROSS JOIN LATERAL (SELECT pg_get_expr(p.relpartbound, p.oid) AS bound) e
-      WHERE i.inhparent = c.oid AND key.type IS NOT NULL) b),
+      'name', e.stxname,
+      -- A statistics object of one expression has no kinds to name.
+      'kinds', CASE WHEN 'e' = ALL (e.stxkind) THEN '[]' ELSE (
+        SELECT jsonb_agg(CASE k.kind WHEN 'd' THEN 'ndistinct' WHEN 'f' THEN 'dependencies' ELSE 'mcv' END)
+        FROM unnest(e.stxkind) k (kind) WHERE k.kind <> 'e') END,
+      'columns', pg_get_statisticsobjdef_columns(e.oid),
+      'target', CASE WHEN e.stxstattarget >= 0 THEN e.stxstattarget END,
+      'comment', obj_description(e.oid, 'pg_statistic_ext')) ORDER BY e.stxname), '[]')
+    FROM pg_statistic_ext e WHERE e.stxrelid = c.oid),
   'linked', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
       'schema', ln.nspname,
@@ -139,7 +150,9 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_partitioned_table pt ON pt.partrelid = c.oid
 LEFT JOIN LATERAL (
   SELECT a.attname AS name, a.atttypid AS typid, o.opcdefault AS usual,
-    CASE a.atttypid WHEN 'date'::regtype THEN 'date' WHEN 'timestamp'::regtype THEN 'timestamp' WHEN 'timestamptz'::regtype THEN 'timestamptz' END AS type
+    CASE a.atttypid WHEN 'date'::regtype THEN 'date' WHEN 'timestamp'::regtype THEN 'timestamp' WHEN 'timestamptz'::regtype THEN 'timestamptz'
+      WHEN 'int8'::regtype THEN 'bigint' WHEN 'uuid'::regtype THEN 'uuid' END AS type
   FROM pg_attribute a JOIN pg_opclass o ON o.oid = pt.partclass[0]
   WHERE pt.partnatts = 1 AND a.attrelid = c.oid AND a.attnum = pt.partattrs[0] AND a.attnum > 0) key ON true
+LEFT JOIN eventkit.partition_settings told ON told.parent = c.oid
 WHERE c.oid = $1

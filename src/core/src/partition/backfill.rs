@@ -1,16 +1,17 @@
 //! What a backfill asks of its source: which columns, which days, which rows stay behind, what differs afterwards.
 
-use super::bound::{Bound, Key, KeyType, constant};
-use super::calendar::Day;
+use super::bound::Bound;
 use super::error;
+use super::key::{Key, KeyType};
 use super::name::{identifier, literal, qualified};
-use super::plan::{bound_of, key_of};
+use super::period::Period;
+use super::plan::key_of;
 use super::snapshot::{Parent, Source};
 use super::step::{Lock, Step};
 use crate::error::Result;
 
-/// The day before which rows stay behind, in days since 1970-01-01.
-const OLDEST: i32 = 0;
+/// The time before which rows stay behind: 1970-01-01, as the key tells it.
+const OLDEST: i64 = 0;
 
 /// Checks the source and gives the columns that are copied: those of both tables, by name, in the parent's order,
 /// without generated ones.
@@ -56,7 +57,7 @@ pub fn copied_columns<'a>(parent: &'a Parent, source: &Source) -> Result<Vec<&'a
     Ok(parent.columns.iter().filter(|c| !c.generated && has(&c.name)).map(|c| c.name.as_str()).collect())
 }
 
-/// The copy of a day and the count that it must equal, both by the key's own range, so that the source's index serves. O(columns²).
+/// The copy of a period and the count that it must equal, both by the key's own range, so that the source's index serves. O(columns²).
 pub(super) fn copy_steps(parent: &Parent, source: &Source, key: &Key, bound: Bound, child: &str) -> Result<Vec<Step>> {
     let columns: Vec<String> = copied_columns(parent, source)?.into_iter().map(identifier).collect();
     let (columns, from, range) = (columns.join(", "), source.qualified(), bound.inside(key)?);
@@ -68,64 +69,70 @@ pub(super) fn copy_steps(parent: &Parent, source: &Source, key: &Key, bound: Bou
             ),
             Lock::AccessShare,
             &from,
-            "the day's rows in the order of the key, into a table without indexes",
+            "the period's rows in the order of the key, into a table without indexes",
         ),
         Step::locking(
             format!("SELECT pg_catalog.count(*) FROM {from} WHERE {range}"),
             Lock::AccessShare,
             &from,
-            "as many rows as the same snapshot shows in the source; otherwise the day is given up",
+            "as many rows as the same snapshot shows in the source; otherwise the period is given up",
         ),
     ])
 }
 
-/// The query for the newest day (as a day number since 1970-01-01) of the source that is before `before` and not
-/// after `newest`. One probe of an index on the key; without an index one read of the table. Errors as [`key_of`].
-pub fn newest_day_query(parent: &Parent, source: &Source, before: Option<Day>, newest: Day) -> Result<String> {
+/// The query for the newest key of the source from 1970 on and before `before`, in microseconds of the key's own time.
+/// One probe of an index on the key; without an index one read of the table. Errors as [`key_of`].
+pub fn newest_key_query(parent: &Parent, source: &Source, before: i64) -> Result<String> {
     let key = key_of(parent)?;
-    let limit = before.map_or_else(|| newest.next(), Ok)?;
-    let range = Bound { from: bound_of(Day::from_unix_days(OLDEST)?)?.from, to: bound_of(limit)?.from };
+    let range = Bound { from: OLDEST, to: before };
     Ok(format!(
-        "SELECT {} OPERATOR(pg_catalog.-) '1970-01-01'::pg_catalog.date FROM {} WHERE {} ORDER BY {} DESC LIMIT 1",
-        day_expression(key, &identifier(&key.column)),
+        "SELECT {} FROM {} WHERE {} ORDER BY {} DESC LIMIT 1",
+        key.time_expression()?,
         source.qualified(),
         range.inside(key)?,
         identifier(&key.column)
     ))
 }
 
-/// The query for the rows that no backfill moves: `(what, rows)`, a row for each kind that occurs. Errors as [`key_of`].
-pub fn left_behind_query(parent: &Parent, source: &Source, newest: Day) -> Result<String> {
+/// The query for the rows that no backfill moves: `(what, rows)`, a row for each kind that occurs. Takes the end of
+/// the newest period. Errors as [`key_of`].
+pub fn left_behind_query(parent: &Parent, source: &Source, newest: &Period) -> Result<String> {
     let key = key_of(parent)?;
     let column = identifier(&key.column);
-    let oldest = Day::from_unix_days(OLDEST)?;
-    let (first, last) = (constant(key, bound_of(oldest)?.from)?, constant(key, bound_of(newest)?.to)?);
+    let (first, last) = (key.constant(OLDEST)?, key.constant(Bound::of(newest, key).to)?);
     let of_type = key.key_type.sql();
+    let infinities = if matches!(key.key_type, KeyType::Bigint | KeyType::Uuid) {
+        String::new()
+    } else {
+        format!(
+            "WHEN k OPERATOR(pg_catalog.=) 'infinity'::{of_type} THEN 'infinity' \
+             WHEN k OPERATOR(pg_catalog.=) '-infinity'::{of_type} THEN '-infinity' "
+        )
+    };
     Ok(format!(
-        "SELECT CASE WHEN k IS NULL THEN 'NULL' \
-         WHEN k OPERATOR(pg_catalog.=) 'infinity'::{of_type} THEN 'infinity' \
-         WHEN k OPERATOR(pg_catalog.=) '-infinity'::{of_type} THEN '-infinity' \
-         WHEN k OPERATOR(pg_catalog.<) {first} THEN 'before {oldest}' ELSE 'after {newest}' END, pg_catalog.count(*) \
+        "SELECT CASE WHEN k IS NULL THEN 'NULL' {infinities}\
+         WHEN k OPERATOR(pg_catalog.<) {first} THEN 'before 1970-01-01' ELSE 'after {}' END, pg_catalog.count(*) \
          FROM (SELECT {column} AS k FROM {} WHERE {column} IS NULL OR {column} OPERATOR(pg_catalog.<) {first} \
          OR {column} OPERATOR(pg_catalog.>=) {last}) r GROUP BY 1 ORDER BY 1",
+        newest.label,
         source.qualified()
     ))
 }
 
 /// The query for the days whose row counts differ: `(day number, rows of the source, rows of the parent)`, for days
-/// of the source only. Reads both tables once. Errors as [`key_of`].
-pub fn differing_days_query(parent: &Parent, source: &Source, newest: Day) -> Result<String> {
+/// of the source only, as the key tells them without a zone. Reads both tables once. Errors as [`key_of`].
+pub fn differing_days_query(parent: &Parent, source: &Source, newest: &Period) -> Result<String> {
     let key = key_of(parent)?;
-    let range = Bound { from: bound_of(Day::from_unix_days(OLDEST)?)?.from, to: bound_of(newest)?.to };
+    let range = Bound { from: OLDEST, to: Bound::of(newest, key).to };
     let side = |table: String| -> Result<String> {
         Ok(format!(
             "SELECT {} AS day, pg_catalog.count(*) AS n FROM {table} WHERE {} GROUP BY 1",
-            day_expression(key, &identifier(&key.column)),
+            key.day_expression()?,
             range.inside(key)?
         ))
     };
     Ok(format!(
-        "SELECT s.day OPERATOR(pg_catalog.-) '1970-01-01'::pg_catalog.date, s.n, coalesce(p.n, 0) \
+        "SELECT s.day, s.n, coalesce(p.n, 0) \
          FROM ({}) s LEFT JOIN ({}) p ON p.day OPERATOR(pg_catalog.=) s.day \
          WHERE s.n OPERATOR(pg_catalog.<>) coalesce(p.n, 0) ORDER BY s.day DESC",
         side(source.qualified())?,
@@ -154,13 +161,4 @@ pub fn sequence_steps(parent: &Parent, source: &Source) -> Result<Vec<Step>> {
         )
     });
     Ok(steps.collect())
-}
-
-/// The UTC day of a key as a `date`, whatever the session's zone.
-fn day_expression(key: &Key, column: &str) -> String {
-    match key.key_type {
-        KeyType::Date => column.to_owned(),
-        KeyType::Timestamp => format!("{column}::pg_catalog.date"),
-        KeyType::Timestamptz => format!("pg_catalog.timezone('UTC', {column})::pg_catalog.date"),
-    }
 }

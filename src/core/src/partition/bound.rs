@@ -1,57 +1,33 @@
 //! The bound of a partition, as the server's own syntax: `FOR VALUES`, the CHECK that proves it, the CHECK that excludes it.
 
-use super::name::{identifier, literal};
+use super::key::Key;
+use super::name::identifier;
+use super::period::Period;
 use crate::error::Result;
-use serde::Deserialize;
 
-/// The types of a key that a day can be a range of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyType {
-    /// `date`.
-    Date,
-    /// `timestamp without time zone`: a day is the day it shows.
-    Timestamp,
-    /// `timestamp with time zone`: a day is a day of the calendar's zone.
-    Timestamptz,
-}
-
-impl KeyType {
-    /// The type's qualified name.
-    #[must_use]
-    pub const fn sql(self) -> &'static str {
-        match self {
-            Self::Date => "pg_catalog.date",
-            Self::Timestamp => "pg_catalog.timestamp",
-            Self::Timestamptz => "pg_catalog.timestamptz",
-        }
-    }
-}
-
-/// The column that a parent is partitioned by.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Key {
-    /// The column's name.
-    pub column: String,
-    /// The column's type.
-    #[serde(rename = "type")]
-    pub key_type: KeyType,
-}
-
-/// A half-open range of microseconds since 1970-01-01 00:00 UTC; `i64::MIN` and `i64::MAX` stand for no limit.
+/// A half-open range in the key's own time, microseconds since 1970-01-01 00:00: what clocks show for `date` and `timestamp`, else
+/// instants; `i64::MIN` and `i64::MAX` stand for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// The first instant inside.
+    /// The first time inside.
     pub from: i64,
-    /// The first instant after it.
+    /// The first time after it.
     pub to: i64,
 }
 
 impl Bound {
-    /// The bound as `FOR VALUES FROM (…) TO (…)`; read alike under every `DateStyle` and `TimeZone`. Raises `22008`
-    /// for an instant outside of the supported years. O(1).
+    /// The bound of a period's partition. O(1).
+    #[must_use]
+    pub fn of(period: &Period, key: &Key) -> Self {
+        let (from, to) = key.range_of(period);
+        Self { from, to }
+    }
+
+    /// The bound as `FOR VALUES FROM (…) TO (…)`. Raises what [`Key::value`] raises. O(1).
     pub fn for_values(self, key: &Key) -> Result<String> {
-        Ok(format!("FOR VALUES FROM ({}) TO ({})", text_of(key, self.from)?, text_of(key, self.to)?))
+        let from = if self.from == i64::MIN { "MINVALUE".to_owned() } else { key.value(self.from)? };
+        let to = if self.to == i64::MAX { "MAXVALUE".to_owned() } else { key.value(self.to)? };
+        Ok(format!("FOR VALUES FROM ({from}) TO ({to})"))
     }
 
     /// `key >= from AND key < to`, the range that an index on the key serves; operators and types qualified.
@@ -59,20 +35,19 @@ impl Bound {
     /// The constants have the key's own type: compared with another type the operator is not immutable, the server's
     /// proof fails and the attach reads every row. O(1).
     pub fn inside(self, key: &Key) -> Result<String> {
-        let (column, from, to) = (identifier(&key.column), constant(key, self.from)?, constant(key, self.to)?);
-        Ok(format!("{column} OPERATOR(pg_catalog.>=) {from} AND {column} OPERATOR(pg_catalog.<) {to}"))
+        Ok(self.sides(key, ">=", "<")?.unwrap_or_else(|| format!("{} IS NOT NULL", identifier(&key.column))))
     }
 
     /// The CHECK expression that implies the whole partition constraint, NOT NULL included. O(1).
     pub fn check(self, key: &Key) -> Result<String> {
-        Ok(format!("{} IS NOT NULL AND {}", identifier(&key.column), self.inside(key)?))
+        let sides = self.sides(key, ">=", "<")?.map(|sides| format!(" AND {sides}")).unwrap_or_default();
+        Ok(format!("{} IS NOT NULL{sides}", identifier(&key.column)))
     }
 
     /// `key < from OR key >= to`: the one form by which the server sees that a default partition holds no row of the
     /// range (`IS NOT TRUE` is not understood). O(1).
     pub fn outside(self, key: &Key) -> Result<String> {
-        let (column, from, to) = (identifier(&key.column), constant(key, self.from)?, constant(key, self.to)?);
-        Ok(format!("{column} OPERATOR(pg_catalog.<) {from} OR {column} OPERATOR(pg_catalog.>=) {to}"))
+        Ok(self.sides(key, "<", ">=")?.unwrap_or_else(|| format!("{} IS NULL", identifier(&key.column))))
     }
 
     /// Whether the two ranges share an instant. O(1).
@@ -80,41 +55,46 @@ impl Bound {
     pub const fn overlaps(self, other: Self) -> bool {
         self.from < other.to && other.from < self.to
     }
-}
 
-/// An instant as a quoted text without a type.
-fn text_of(key: &Key, micros: i64) -> Result<String> {
-    let text = super::calendar::utc_text(micros)?;
-    Ok(literal(&match key.key_type {
-        KeyType::Date => text.chars().take(10).collect(),
-        KeyType::Timestamp => text,
-        KeyType::Timestamptz => text + "+00",
-    }))
-}
-
-/// An instant as a constant of the key's type.
-pub(super) fn constant(key: &Key, micros: i64) -> Result<String> {
-    Ok(format!("{}::{}", text_of(key, micros)?, key.key_type.sql()))
+    /// The comparisons with both limits, joined as they must be; `None` without a limit.
+    fn sides(self, key: &Key, with_from: &str, with_to: &str) -> Result<Option<String>> {
+        let column = identifier(&key.column);
+        let side = |operator: &str, micros: i64| {
+            key.constant(micros).map(|constant| format!("{column} OPERATOR(pg_catalog.{operator}) {constant}"))
+        };
+        let mut sides = Vec::new();
+        if self.from != i64::MIN {
+            sides.push(side(with_from, self.from)?);
+        }
+        if self.to != i64::MAX {
+            sides.push(side(with_to, self.to)?);
+        }
+        let joined = sides.join(if with_from == ">=" { " AND " } else { " OR " });
+        Ok((!sides.is_empty()).then_some(joined))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::calendar::{Calendar, Day};
+    use super::super::calendar::Calendar;
+    use super::super::clock::{Clock, Utc, tests::Library};
+    use super::super::key::KeyType;
+    use super::super::period::Length;
     use super::*;
     use proptest::prelude::*;
 
     fn key(key_type: KeyType) -> Key {
-        Key { column: "at".into(), key_type }
+        Key { column: "at".into(), key_type, unit: None }
     }
 
-    fn bound(days: i32) -> Bound {
-        let (from, to) = Calendar::utc().range_of(Day::from_unix_days(days).unwrap()).unwrap();
-        Bound { from, to }
+    fn day(clock: &dyn Clock, days: i64, key_type: KeyType) -> Bound {
+        let period = Calendar::new(Length::Days(1), clock).of_shown(days * 86_400_000_000).unwrap();
+        Bound::of(&period, &key(key_type))
     }
 
     #[test]
     fn texts_are_of_the_keys_own_type() {
-        let day = bound(19_782);
+        let day = day(&Utc, 19_782, KeyType::Date);
         assert_eq!(
             day.for_values(&key(KeyType::Timestamptz)).unwrap(),
             "FOR VALUES FROM ('2024-02-29 00:00:00+00') TO ('2024-03-01 00:00:00+00')"
@@ -133,18 +113,34 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_with_odd_minutes_is_written_in_utc() {
-        let zone = Calendar::in_zone("Asia/Kathmandu").unwrap();
-        let (from, to) = zone.range_of(Day::from_unix_days(19_782).unwrap()).unwrap();
+    fn a_zone_with_odd_minutes_moves_instants_and_not_what_is_shown() {
+        let kathmandu = Library::of("Asia/Kathmandu");
+        let text = |key_type| day(&kathmandu, 19_782, key_type).for_values(&key(key_type)).unwrap();
         assert_eq!(
-            Bound { from, to }.for_values(&key(KeyType::Timestamptz)).unwrap(),
+            text(KeyType::Timestamptz),
             "FOR VALUES FROM ('2024-02-28 18:15:00+00') TO ('2024-02-29 18:15:00+00')"
         );
+        assert_eq!(text(KeyType::Timestamp), "FOR VALUES FROM ('2024-02-29 00:00:00') TO ('2024-03-01 00:00:00')");
+    }
+
+    #[test]
+    fn open_ends() {
+        let (key, all) = (key(KeyType::Date), Bound { from: i64::MIN, to: i64::MAX });
+        assert_eq!(all.for_values(&key).unwrap(), "FOR VALUES FROM (MINVALUE) TO (MAXVALUE)");
+        assert_eq!(all.check(&key).unwrap(), "\"at\" IS NOT NULL");
+        assert_eq!(all.outside(&key).unwrap(), "\"at\" IS NULL");
+        let old = Bound { from: i64::MIN, to: 0 };
+        assert_eq!(
+            old.check(&key).unwrap(),
+            "\"at\" IS NOT NULL AND \"at\" OPERATOR(pg_catalog.<) '1970-01-01'::pg_catalog.date"
+        );
+        assert_eq!(old.outside(&key).unwrap(), "\"at\" OPERATOR(pg_catalog.>=) '1970-01-01'::pg_catalog.date");
     }
 
     proptest! {
         #[test]
-        fn days_touch_and_never_overlap(a in -20_000..20_000i32, b in -20_000..20_000i32) {
+        fn days_touch_and_never_overlap(a in -20_000..20_000i64, b in -20_000..20_000i64) {
+            let bound = |days| day(&Utc, days, KeyType::Timestamptz);
             prop_assert_eq!(bound(a).overlaps(bound(b)), a == b);
             prop_assert_eq!(bound(a).to, bound(a + 1).from);
             let all = Bound { from: i64::MIN, to: i64::MAX };

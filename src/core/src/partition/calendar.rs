@@ -1,212 +1,196 @@
-//! Days: where one begins and ends in a named time zone, never in the session's.
+//! Periods in time: which one an instant belongs to and which ones cover a range, in the calendar's zone, never the session's.
 
+use super::clock::{Clock, first_showing};
 use super::error;
+use super::period::{Length, Period};
 use crate::error::Result;
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
-/// A calendar day, from 0001-01-01 to 9998-12-31: every such day can be written with four digits of a year.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Day(Date);
+/// The most periods that one call lists.
+const MOST: usize = 20_000;
 
-/// The day that day numbers are counted from.
-const EPOCH: Date = Date::constant(1970, 1, 1);
+/// Periods of one length in one time zone.
+pub struct Calendar<'a> {
+    length: Length,
+    clock: &'a dyn Clock,
+}
 
-/// Days from 0001-01-01 to the epoch.
-const FIRST: i32 = -719_162;
+impl<'a> Calendar<'a> {
+    /// A calendar of these periods by these clocks.
+    #[must_use]
+    pub fn new(length: Length, clock: &'a dyn Clock) -> Self {
+        Self { length, clock }
+    }
 
-/// Days from the epoch to 9998-12-31.
-const LAST: i32 = 2_932_531;
+    /// How long its periods are.
+    #[must_use]
+    pub const fn length(&self) -> Length {
+        self.length
+    }
 
-impl Day {
-    /// The day that is `days` after 1970-01-01. Raises `22008` outside of the years 1 to 9998. O(1).
-    pub fn from_unix_days(days: i32) -> Result<Self> {
-        if !(FIRST..=LAST).contains(&days) {
-            return Err(error::day_out_of_range(&format!("day number {days}")));
+    /// What its clocks show at an instant. Raises what the clock raises.
+    pub fn shown_at(&self, instant: i64) -> Result<i64> {
+        self.clock.shown_at(instant)
+    }
+
+    /// The period of a time that the clocks show. Raises `22008` outside of the years 1 to 9998. O(1).
+    pub fn of_shown(&self, shown: i64) -> Result<Period> {
+        self.beginning(self.length.start_of(shown)?)
+    }
+
+    /// The period that an instant belongs to. Raises `22008` outside of the years 1 to 9998. O(1).
+    pub fn of_instant(&self, instant: i64) -> Result<Period> {
+        let mut period = self.of_shown(self.shown_at(instant)?)?;
+        // Where the clocks went back over a beginning, the later period has begun and does not end again.
+        while period.to <= instant {
+            period = self.next(&period)?;
         }
-        EPOCH
-            .checked_add(jiff::Span::new().days(days))
-            .map(Self)
-            .map_err(|_| error::day_out_of_range(&format!("day number {days}")))
+        Ok(period)
     }
 
-    /// Days since 1970-01-01, negative before it. O(1).
-    #[must_use]
-    pub fn unix_days(self) -> i32 {
-        let micros = TimeZone::UTC.to_timestamp(self.0.to_datetime(jiff::civil::Time::midnight()));
-        // Inside of the documented years the conversion cannot fail, and a day number fits 32 bits.
-        micros.map_or(0, |t| i32::try_from(t.as_second().div_euclid(86_400)).unwrap_or(0))
+    /// The next period. Raises `22008` after the last one. O(1).
+    pub fn next(&self, period: &Period) -> Result<Period> {
+        self.beginning(period.shown_to)
     }
 
-    /// The next day. Raises `22008` after the last one. O(1).
-    pub fn next(self) -> Result<Self> {
-        Self::from_unix_days(self.unix_days() + 1)
+    /// The periods that share an instant with `[from, to)`, in order; those that the clocks skip are left out.
+    /// Linear in their number. Raises `54000` for more than 20,000, else as [`Self::of_instant`].
+    pub fn of_instants(&self, from: i64, to: i64) -> Result<Vec<Period>> {
+        self.while_before(self.of_instant(from)?, |period| period.from < to, |period| period.from < period.to)
     }
 
-    /// Year, month and day of the month. O(1).
-    #[must_use]
-    pub fn parts(self) -> (i32, u8, u8) {
-        // Months and days are small positive numbers.
-        (i32::from(self.0.year()), self.0.month().unsigned_abs(), self.0.day().unsigned_abs())
+    /// The periods that share a shown time with `[from, to)`, in order. Linear in their number. Errors as [`Self::of_instants`].
+    pub fn of_all_shown(&self, from: i64, to: i64) -> Result<Vec<Period>> {
+        self.while_before(self.of_shown(from)?, |period| period.shown_from < to, |_| true)
     }
 
-    /// The eight digits that end a partition's name: `20240229`.
-    #[must_use]
-    pub fn digits(self) -> String {
-        format!("{:04}{:02}{:02}", self.0.year(), self.0.month(), self.0.day())
-    }
-}
-
-impl std::fmt::Display for Day {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:04}-{:02}-{:02}", self.0.year(), self.0.month(), self.0.day())
-    }
-}
-
-/// The days of one time zone.
-#[derive(Clone, Debug)]
-pub struct Calendar {
-    zone: TimeZone,
-}
-
-impl Calendar {
-    /// Days from midnight to midnight UTC.
-    #[must_use]
-    pub fn utc() -> Self {
-        Self { zone: TimeZone::UTC }
+    fn while_before(
+        &self,
+        first: Period,
+        goes_on: impl Fn(&Period) -> bool,
+        counts: impl Fn(&Period) -> bool,
+    ) -> Result<Vec<Period>> {
+        let (mut periods, mut period) = (Vec::new(), first);
+        while goes_on(&period) {
+            let next = self.next(&period)?;
+            if counts(&period) {
+                periods.push(period);
+            }
+            if periods.len() > MOST {
+                return Err(error::too_many_periods(MOST));
+            }
+            period = next;
+        }
+        Ok(periods)
     }
 
-    /// The days of a zone of the IANA database, by its name. Raises `22023` for a name that it does not have.
-    pub fn in_zone(name: &str) -> Result<Self> {
-        TimeZone::get(name).map(|zone| Self { zone }).map_err(|_| error::unknown_zone(name))
+    fn beginning(&self, shown_from: i64) -> Result<Period> {
+        let shown_to = self.length.after(shown_from)?;
+        Ok(Period {
+            shown_from,
+            shown_to,
+            from: first_showing(self.clock, shown_from)?,
+            to: first_showing(self.clock, shown_to)?,
+            digits: self.length.digits(shown_from)?,
+            label: self.length.label(shown_from)?,
+        })
     }
-
-    /// The first instant of a day, in microseconds since 1970-01-01 00:00 UTC.
-    ///
-    /// A midnight that the zone's clocks skip gives the first instant after the gap; one that they show twice gives
-    /// the first of the two. So the days of a zone follow each other without a gap and without an overlap. O(log n)
-    /// in the zone's transitions. Raises `22008` at the end of the supported years.
-    pub fn start_of(&self, day: Day) -> Result<i64> {
-        let midnight = day.0.to_datetime(jiff::civil::Time::midnight());
-        self.zone
-            .to_timestamp(midnight)
-            .map(Timestamp::as_microsecond)
-            .map_err(|_| error::day_out_of_range(&day.to_string()))
-    }
-
-    /// The half-open range of a day: its first instant and the first instant of the next day.
-    ///
-    /// Raises `22008` for a day that the zone leaves out whole (2011-12-30 in Samoa). O(log n) as [`Self::start_of`].
-    pub fn range_of(&self, day: Day) -> Result<(i64, i64)> {
-        let range = (self.start_of(day)?, self.start_of(day.next()?)?);
-        if range.0 == range.1 { Err(error::day_left_out(&day.to_string())) } else { Ok(range) }
-    }
-
-    /// The day that an instant belongs to. Raises `22008` outside of the supported years. O(log n).
-    pub fn day_at(&self, micros: i64) -> Result<Day> {
-        let out = || error::day_out_of_range(&format!("{micros} microseconds since 1970"));
-        let instant = Timestamp::from_microsecond(micros).map_err(|_| out())?;
-        let date = self.zone.to_datetime(instant).date();
-        if (1..=9998).contains(&date.year()) { Ok(Day(date)) } else { Err(out()) }
-    }
-}
-
-/// An instant as `2024-02-29 18:15:00[.ffffff]` in UTC. Raises `22008` outside of the supported years. O(1).
-pub fn utc_text(micros: i64) -> Result<String> {
-    let out = || error::day_out_of_range(&format!("{micros} microseconds since 1970"));
-    let instant = Timestamp::from_microsecond(micros).map_err(|_| out())?;
-    let shown = TimeZone::UTC.to_datetime(instant);
-    if !(1..=9999).contains(&shown.year()) {
-        return Err(out());
-    }
-    let mut text = format!(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-        shown.year(),
-        shown.month(),
-        shown.day(),
-        shown.hour(),
-        shown.minute(),
-        shown.second()
-    );
-    let fraction = shown.subsec_nanosecond() / 1_000;
-    if fraction != 0 {
-        text.push_str(&format!(".{fraction:06}"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::Utc;
+    use super::super::clock::tests::{Library, zones};
     use super::*;
     use proptest::prelude::*;
 
-    fn day(text: &str) -> Day {
-        Day(text.parse().unwrap())
+    const HOUR: i64 = 3_600_000_000;
+
+    fn micros(text: &str) -> i64 {
+        text.parse::<jiff::Timestamp>().unwrap().as_microsecond()
     }
 
     #[test]
-    fn limits_are_what_they_say() {
-        assert_eq!(Day::from_unix_days(FIRST).unwrap().to_string(), "0001-01-01");
-        assert_eq!(Day::from_unix_days(LAST).unwrap().to_string(), "9998-12-31");
-        assert_eq!(Day::from_unix_days(FIRST - 1).unwrap_err().condition.sqlstate(), "22008");
-        assert_eq!(Day::from_unix_days(LAST + 1).unwrap_err().condition.sqlstate(), "22008");
-        assert_eq!(Day::from_unix_days(i32::MAX).unwrap_err().condition.sqlstate(), "22008");
+    fn days_of_23_and_25_hours_and_of_none() {
+        for (zone, noon, hours) in [
+            ("Europe/Berlin", "2024-03-31T12:00:00Z", 23),
+            ("Europe/Berlin", "2024-10-27T12:00:00Z", 25),
+            ("America/Sao_Paulo", "2018-11-04T12:00:00Z", 23),
+            ("America/Havana", "2023-11-05T12:00:00Z", 25),
+            ("Australia/Lord_Howe", "2024-04-07T00:00:00Z", 24),
+            ("Pacific/Apia", "2011-12-29T12:00:00Z", 24),
+        ] {
+            let clock = Library::of(zone);
+            let day = Calendar::new(Length::Days(1), &clock).of_instant(micros(noon)).unwrap();
+            assert_eq!((day.to - day.from) / HOUR, hours, "{zone} {noon}");
+        }
+        let samoa = Library::of("Pacific/Apia");
+        let samoa = Calendar::new(Length::Days(1), &samoa);
+        let skipped = samoa.of_shown(micros("2011-12-30T00:00:00Z")).unwrap();
+        assert_eq!(skipped.from, skipped.to);
+        let labels = |periods: Vec<Period>| periods.into_iter().map(|p| p.label).collect::<Vec<_>>().join(" ");
+        let (from, to) = ("2011-12-29T12:00:00Z", "2012-01-01T00:00:00Z");
+        assert_eq!(labels(samoa.of_instants(micros(from), micros(to)).unwrap()), "2011-12-29 2011-12-31 2012-01-01");
+        // A column without a zone may hold the day that nobody lived.
+        assert_eq!(labels(samoa.of_all_shown(micros(from), micros(to)).unwrap()), "2011-12-29 2011-12-30 2011-12-31");
     }
 
     #[test]
-    fn leap_day() {
-        let utc = Calendar::utc();
-        let (from, to) = utc.range_of(day("2024-02-29")).unwrap();
-        assert_eq!(to - from, 86_400_000_000);
-        assert_eq!(day("2024-02-29").next().unwrap(), day("2024-03-01"));
-        assert_eq!(day("2023-02-28").next().unwrap(), day("2023-03-01"));
-        assert_eq!(day("2024-02-29").digits(), "20240229");
-    }
-
-    #[test]
-    fn odd_days_of_zones() {
-        let hours = |zone: &str, text: &str| {
-            let (from, to) = Calendar::in_zone(zone).unwrap().range_of(day(text)).unwrap();
-            (to - from) / 3_600_000_000
+    fn an_hour_shown_twice_is_one_period_and_one_skipped_is_none() {
+        let clock = Library::of("Europe/Berlin");
+        let hours = Calendar::new(Length::Hours(1), &clock);
+        let night = |from: &str, to: &str| {
+            let periods = hours.of_instants(micros(from), micros(to)).unwrap();
+            periods
+                .iter()
+                .map(|p| format!("{}:{}", &p.digits[8..], (p.to - p.from) / HOUR))
+                .collect::<Vec<_>>()
+                .join(" ")
         };
-        assert_eq!(hours("Europe/Berlin", "2024-03-31"), 23);
-        assert_eq!(hours("Europe/Berlin", "2024-10-27"), 25);
-        // These days have no midnight, or two of them.
-        assert_eq!(hours("America/Sao_Paulo", "2018-11-04"), 23);
-        assert_eq!(hours("America/Havana", "2023-11-05"), 25);
-        let samoa = Calendar::in_zone("Pacific/Apia").unwrap();
-        assert_eq!(samoa.range_of(day("2011-12-30")).unwrap_err().condition.sqlstate(), "22008");
-        assert_eq!(samoa.range_of(day("2011-12-29")).unwrap().1, samoa.range_of(day("2011-12-31")).unwrap().0);
-        assert_eq!(Calendar::in_zone("Mars/Olympus").unwrap_err().condition.sqlstate(), "22023");
+        assert_eq!(night("2024-10-26T22:00:00Z", "2024-10-27T03:00:00Z"), "00:1 01:1 02:2 03:1");
+        assert_eq!(night("2024-03-30T23:00:00Z", "2024-03-31T03:00:00Z"), "00:1 01:1 03:1 04:1");
+    }
+
+    #[test]
+    fn a_range_is_covered_from_its_first_to_its_last_instant() {
+        let days = Calendar::new(Length::Days(1), &Utc);
+        let count = |from: i64, to: i64| days.of_instants(from, to).unwrap().len();
+        assert_eq!(count(0, 24 * HOUR), 1);
+        assert_eq!(count(1, 24 * HOUR + 1), 2);
+        assert_eq!(count(24 * HOUR, 24 * HOUR), 0);
+        let hours = Calendar::new(Length::Hours(1), &Utc);
+        assert_eq!(hours.of_instants(0, 30_000 * HOUR).unwrap_err().condition.sqlstate(), "54000");
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
-        fn day_numbers_come_back(days in FIRST..=LAST) {
-            prop_assert_eq!(Day::from_unix_days(days).unwrap().unix_days(), days);
-        }
-
-        #[test]
-        fn days_tile_time(
-            days in -40_000..40_000i32,
-            zone in prop::sample::select(vec![
-                "UTC", "Europe/Berlin", "America/New_York", "America/Sao_Paulo", "America/Havana", "Asia/Beirut",
-                "Africa/Cairo", "Australia/Lord_Howe", "Asia/Tehran", "Pacific/Apia", "Pacific/Kiritimati",
-            ]),
-            part in 0.0..1.0f64,
+        fn periods_tile_time(
+            zone in prop::sample::select(zones()),
+            length in prop_oneof![
+                (1..30u32).prop_filter("days", |n| n % 24 != 0).prop_map(Length::Hours),
+                (1..15u32).prop_map(Length::Days),
+                (1..6u32).prop_map(Length::Months),
+            ],
+            instant in -4_000_000_000_000_000..2_500_000_000_000_000i64,
+            parts in prop::collection::vec(0.0..1.0f64, 4),
         ) {
-            let calendar = Calendar::in_zone(zone).unwrap();
-            let one = Day::from_unix_days(days).unwrap();
-            let (from, to) = (calendar.start_of(one).unwrap(), calendar.start_of(one.next().unwrap()).unwrap());
-            prop_assert!(from <= to && to - from <= 26 * 3_600_000_000);
-            if from < to {
-                let inside = from + ((to - from - 1) as f64 * part) as i64;
-                for instant in [from, inside, to - 1] {
-                    prop_assert_eq!(calendar.day_at(instant).unwrap(), one);
+            let clock = Library::of(&zone);
+            let calendar = Calendar::new(length, &clock);
+            let mut period = calendar.of_instant(instant).unwrap();
+            prop_assert!(period.from <= instant && instant < period.to);
+            for _ in 0..4 {
+                let next = calendar.next(&period).unwrap();
+                // No gap, no overlap, another name.
+                prop_assert_eq!(period.to, next.from);
+                prop_assert!(period.from <= period.to);
+                prop_assert!(period.digits < next.digits);
+                for part in &parts {
+                    let inside = period.from + ((period.to - period.from) as f64 * part) as i64;
+                    if inside < period.to {
+                        prop_assert_eq!(&calendar.of_instant(inside).unwrap(), &period);
+                    }
                 }
-                prop_assert_ne!(calendar.day_at(from - 1).unwrap(), one);
-                prop_assert_ne!(calendar.day_at(to).unwrap(), one);
+                period = next;
             }
         }
     }

@@ -17,13 +17,24 @@ pub fn null_argument(argument: &str) -> Error {
     )
 }
 
-/// `22008`: a day or instant that no partition is made for.
+/// `22008`: an infinite time where a partition has to begin.
 #[must_use]
-pub fn day_out_of_range(found: &str) -> Error {
+pub fn infinite(argument: &str) -> Error {
     error(
         Condition::DatetimeFieldOverflow,
-        format!("argument \"day\" is out of range: {found}"),
+        format!("argument \"{argument}\" is out of range: infinity"),
         "Days from 0001-01-01 to 9998-12-31 have partitions.".into(),
+        "Give a day inside of it, as in: CALL eventkit.create_partition('app.events', current_date).".into(),
+    )
+}
+
+/// `22008`: a time that no partition is made for.
+#[must_use]
+pub fn time_out_of_range(micros: i64) -> Error {
+    error(
+        Condition::DatetimeFieldOverflow,
+        format!("time is out of range: {micros} microseconds since 1970"),
+        "Days from 0001-01-01 to 9998-12-31 have partitions, as far as the type of the key holds them.".into(),
         "Give a day inside of it, as in: CALL eventkit.create_partition('app.events', current_date).".into(),
     )
 }
@@ -39,13 +50,169 @@ pub fn day_left_out(day: &str) -> Error {
     )
 }
 
+/// `22023`: a bound between two values of the key's type.
+#[must_use]
+pub fn time_between_values(micros: i64, column: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("{micros} microseconds since 1970 is no value of key {column}"),
+        "A bound is a midnight for a date, a whole second for seconds, a whole millisecond for milliseconds and uuid."
+            .into(),
+        "Give a time that begins a day of the parent's time zone, or a value that its key can have.".into(),
+    )
+}
+
+/// `22023`: a range that ends before it begins.
+#[must_use]
+pub fn empty_range() -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        "argument \"to_time\" is not after argument \"from_time\"".into(),
+        "The range reaches from from_time on to before to_time.".into(),
+        "Give a later one, as in: CALL eventkit.create_partitions('app.events', now(), now() + interval '30 days')."
+            .into(),
+    )
+}
+
+/// `54000`: a range of too many periods.
+#[must_use]
+pub fn too_many_periods(most: usize) -> Error {
+    error(
+        Condition::ProgramLimitExceeded,
+        format!("the range holds more than {most} periods"),
+        "So many partitions slow every query down.".into(),
+        "Give a shorter range, or manage the parent with a longer period: CALL eventkit.manage_partitions('app.events', period => '1 month').".into(),
+    )
+}
+
+/// `22023`: an interval that is no period.
+#[must_use]
+pub fn period_unsupported(months: i32, days: i32, micros: i64) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"period\" is not supported: {months} months {days} days {micros} microseconds"),
+        "A period is a number of hours, days, weeks or months, from an hour to a hundred years.".into(),
+        "Give one, as in: period => '1 day', '1 hour', '1 week' or '1 month'.".into(),
+    )
+}
+
+/// `22023`: a period of hours of a key that has none.
+#[must_use]
+pub fn period_of_date(column: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"period\": key {column} is a date and has no hours"),
+        "A date belongs to one day.".into(),
+        "Give whole days, as in: period => '1 day'.".into(),
+    )
+}
+
+/// `22023`: a number of periods ahead that is negative or absurd.
+#[must_use]
+pub fn premake_out_of_range(found: i32, most: i32) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"premake\" is out of range: {found}"),
+        format!("Between 0 and {most} periods are made ahead."),
+        "Leave it out to get its default of 7.".into(),
+    )
+}
+
+/// `22023`: a retention that goes backwards.
+#[must_use]
+pub fn retention_negative(months: i32, days: i32, micros: i64) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"retention\" is negative: {months} months {days} days {micros} microseconds"),
+        "Rows are kept for this long after their period has ended.".into(),
+        "Give a positive one, as in: retention => '90 days', or leave it out to keep all.".into(),
+    )
+}
+
+/// `22023`: no such way to retire a partition.
+#[must_use]
+pub fn unknown_expiry(found: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"on_expiry\" is not known: {}", quoted(found.as_bytes())),
+        "An expired partition is detached and left, dropped, or moved to another schema.".into(),
+        "Give one of 'detach', 'drop', 'move'.".into(),
+    )
+}
+
+/// `22023`: a move without a place to go.
+#[must_use]
+pub fn expired_schema_missing() -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        "argument \"expired_schema\" is needed for on_expiry => 'move'".into(),
+        "Expired partitions are moved to that schema.".into(),
+        "Name one, as in: expired_schema => 'archive'.".into(),
+    )
+}
+
+/// `22023`: a place to go without a move.
+#[must_use]
+pub fn expired_schema_unwanted(on_expiry: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"expired_schema\" has no use with on_expiry => '{on_expiry}'"),
+        "Only on_expiry => 'move' moves partitions.".into(),
+        "Leave it out, or give on_expiry => 'move'.".into(),
+    )
+}
+
+/// `3F000`: no such schema.
+#[must_use]
+pub fn no_such_schema(name: &str) -> Error {
+    error(
+        Condition::InvalidSchemaName,
+        format!("argument \"expired_schema\": schema {} does not exist", quoted(name.as_bytes())),
+        "Expired partitions are moved to that schema.".into(),
+        "Make it first with CREATE SCHEMA, or name another.".into(),
+    )
+}
+
+/// `22023`: no such unit.
+#[must_use]
+pub fn unknown_unit(found: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"key_unit\" is not known: {}", quoted(found.as_bytes())),
+        "A bigint counts seconds, milliseconds, microseconds or nanoseconds since 1970.".into(),
+        "Give one of 's', 'ms', 'us', 'ns'.".into(),
+    )
+}
+
+/// `22023`: a number as a key whose unit is not known.
+#[must_use]
+pub fn unit_missing(column: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"key_unit\": key {column} is a bigint whose unit is not known"),
+        "It may count seconds, milliseconds, microseconds or nanoseconds since 1970.".into(),
+        "Say which: CALL eventkit.manage_partitions('app.events', key_unit => 'ms'), or 's', 'us', 'ns'.".into(),
+    )
+}
+
+/// `22023`: a unit for a key that needs none.
+#[must_use]
+pub fn unit_unwanted(column: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        format!("argument \"key_unit\": key {column} is no bigint"),
+        "Only a number needs a unit to be a time.".into(),
+        "Leave key_unit out.".into(),
+    )
+}
+
 /// `22023`: no such time zone.
 #[must_use]
 pub fn unknown_zone(name: &str) -> Error {
     error(
         Condition::InvalidParameterValue,
-        format!("time zone {} is not known", quoted(name.as_bytes())),
-        "Zones have the names of the IANA database.".into(),
+        format!("argument \"time_zone\": {} is not known", quoted(name.as_bytes())),
+        "Zones have the names of the IANA database, as the server has it.".into(),
         "See the names with: SELECT name FROM pg_timezone_names.".into(),
     )
 }
@@ -90,7 +257,7 @@ pub fn unsupported_key(table: &str, found: &str) -> Error {
         Condition::FeatureNotSupported,
         format!("argument \"parent\": the partition key of {table} is not supported"),
         format!(
-            "It is {found}; days need one column of type date, timestamp or timestamptz with its default operator class."
+            "It is {found}; periods need one column of type date, timestamp, timestamptz, bigint or uuid with its default operator class."
         ),
         "Partition by a time column: CREATE TABLE … PARTITION BY RANGE (created_at).".into(),
     )
@@ -123,18 +290,18 @@ pub fn not_owner(table: &str, caller: &str, owner: &str) -> Error {
 pub fn name_taken(name: &str, parent: &str) -> Error {
     error(
         Condition::DuplicateTable,
-        format!("relation {name} exists already and is no partition of {parent} for this day"),
+        format!("relation {name} exists already and is no partition of {parent} for this period"),
         format!("The partition that is to be made would have the name {name}."),
         format!("Give the other one another name: ALTER TABLE {name} RENAME TO …, then call again."),
     )
 }
 
-/// `42P17`: another partition covers a part of the day.
+/// `42P17`: another partition covers a part of the period.
 #[must_use]
-pub fn overlap(day: &str, partition: &str, parent: &str) -> Error {
+pub fn overlap(period: &str, partition: &str, parent: &str) -> Error {
     error(
         Condition::InvalidObjectDefinition,
-        format!("argument \"day\": {day} overlaps partition {partition} of {parent}"),
+        format!("{period} overlaps partition {partition} of {parent}"),
         "A row belongs to one partition only.".into(),
         format!(
             "See the bounds with: SELECT * FROM eventkit.partitions WHERE partition = '{}'::regclass.",
@@ -143,14 +310,95 @@ pub fn overlap(day: &str, partition: &str, parent: &str) -> Error {
     )
 }
 
-/// `23514`: the default partition holds rows of the day.
+/// `23514`: the default partition holds rows of the period.
 #[must_use]
-pub fn default_holds_rows(day: &str, default: &str, rows: i64, range: &str) -> Error {
+pub fn default_holds_rows(period: &str, default: &str, rows: i64, range: &str) -> Error {
     error(
         Condition::CheckViolation,
-        format!("argument \"day\": default partition {default} holds {rows} rows of {day}"),
-        "With a partition of its own the day's rows could not stay there.".into(),
+        format!("default partition {default} holds {rows} rows of {period}"),
+        "With a partition of its own the period's rows could not stay there.".into(),
         format!("See them with: SELECT * FROM {default} WHERE {range}; move them out, then call again."),
+    )
+}
+
+/// `42809`: a table that cannot become a partition.
+#[must_use]
+pub fn child_kind(table: &str, found: &str) -> Error {
+    error(
+        Condition::WrongObjectType,
+        format!("argument \"child\": {table} cannot become a partition"),
+        format!("It is {found}; a plain table that stands alone can."),
+        "Name a table made like the parent: CREATE TABLE … (LIKE … INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED).".into(),
+    )
+}
+
+/// `42501`: the caller does not own the table.
+#[must_use]
+pub fn child_not_owned(table: &str, caller: &str, owner: &str) -> Error {
+    error(
+        Condition::InsufficientPrivilege,
+        format!("argument \"child\": must be owner of {table}"),
+        format!("The current role is {caller}, the owner is {owner}."),
+        format!("As a role with the rights of both: ALTER TABLE {table} OWNER TO {caller}."),
+    )
+}
+
+/// `42804`: a column too many.
+#[must_use]
+pub fn child_column_extra(table: &str, column: &str, parent: &str) -> Error {
+    error(
+        Condition::DatatypeMismatch,
+        format!("argument \"child\": column {column} of {table} is missing in {parent}"),
+        "A partition has the columns of its parent, in any order, and no others.".into(),
+        format!(
+            "Add it there with ALTER TABLE {parent} ADD COLUMN {column} …, or drop it: ALTER TABLE {table} DROP COLUMN {column}."
+        ),
+    )
+}
+
+/// `42804`: a column too few.
+#[must_use]
+pub fn child_column_missing(table: &str, column: &str, parent: &str) -> Error {
+    error(
+        Condition::DatatypeMismatch,
+        format!("argument \"child\": {table} has no column {column}"),
+        format!("{parent} has one, and a partition has the columns of its parent."),
+        format!("Add it: ALTER TABLE {table} ADD COLUMN {column} …."),
+    )
+}
+
+/// `42804`: a column that is another.
+#[must_use]
+pub fn child_column_type(table: &str, column: &str, found: &str, wanted: &str) -> Error {
+    error(
+        Condition::DatatypeMismatch,
+        format!("argument \"child\": column {column} of {table} is {found}, not {wanted}"),
+        "Type, collation and generation are those of the parent's column.".into(),
+        format!(
+            "Change it first: ALTER TABLE {table} ALTER COLUMN {column} TYPE …; a generated column has to be made anew."
+        ),
+    )
+}
+
+/// `0A000`: an identity column in the table.
+#[must_use]
+pub fn child_identity(table: &str, column: &str) -> Error {
+    error(
+        Condition::FeatureNotSupported,
+        format!("argument \"child\": column {column} of {table} is an identity of its own"),
+        "The identity belongs to the parent, whose numbers would meet the table's.".into(),
+        format!("Drop it first: ALTER TABLE {table} ALTER COLUMN {column} DROP IDENTITY."),
+    )
+}
+
+/// `42P17`: a CHECK of the parent's name that says something else.
+#[must_use]
+pub fn child_check(table: &str, constraint: &str, wanted: &str) -> Error {
+    error(
+        Condition::InvalidObjectDefinition,
+        format!("argument \"child\": constraint {constraint} of {table} differs from the parent's"),
+        format!("The parent's is {wanted}."),
+        format!("Rename the table's: ALTER TABLE {table} RENAME CONSTRAINT {constraint} TO …."),
     )
 }
 

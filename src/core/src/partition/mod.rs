@@ -1,4 +1,4 @@
-//! Daily partitions: calendar, bounds, names, plans.
+//! Partitions by time: calendar, bounds, names, plans.
 //!
 //! A plan is made from a snapshot of the catalog (plain names, no Oids) and is an ordered list of steps; whoever
 //! shows it and whoever runs it read the same list.
@@ -6,8 +6,12 @@
 pub mod backfill;
 pub mod bound;
 pub mod calendar;
+pub mod clock;
 pub mod error;
+pub mod key;
 pub mod name;
+pub mod period;
 pub mod plan;
+pub mod settings;
 pub mod snapshot;
 pub mod step;

@@ -1,8 +1,10 @@
 //! What a plan has to know of the catalog: plain names and texts, read by `src/pg`, made by hand in tests.
 
-use super::bound::{Bound, Key};
+use super::bound::Bound;
 use super::error;
+use super::key::Key;
 use super::name::qualified;
+use super::settings::Settings;
 use crate::error::Result;
 use serde::Deserialize;
 
@@ -19,10 +21,16 @@ pub struct Parent {
     pub caller: String,
     /// Whether the caller has the owner's rights.
     pub caller_owns: bool,
-    /// Why days cannot be made on it, if so.
+    /// Why periods cannot be made on it, if so.
     pub refusal: Option<Refusal>,
     /// Its partition key; absent when refused.
     pub key: Option<Key>,
+    /// What it is managed by; absent when it is not.
+    pub settings: Option<Settings>,
+    /// Whether its partitions are unlogged, as far as the server lets a parent say so.
+    pub unlogged: bool,
+    /// What it is described as.
+    pub comment: Option<String>,
     /// The tablespace that partitions belong in, unless it is the database's.
     pub tablespace: Option<String>,
     /// The access method that partitions get, where the parent names one (PostgreSQL 17 and later).
@@ -43,8 +51,13 @@ pub struct Parent {
     pub grants: Vec<Grant>,
     /// Whom default privileges would let into a new table; `None` is PUBLIC.
     pub default_grantees: Vec<Option<String>>,
-    /// Its partitions.
+    /// The default partition.
+    pub default: Option<Default>,
+    /// The partitions whose bounds meet the range that is planned; filled by the reader.
+    #[serde(skip)]
     pub partitions: Vec<Partition>,
+    /// Its extended statistics.
+    pub statistics: Vec<Statistics>,
     /// The tables that an attach locks, the parent among them, in the order in which everybody takes them.
     pub linked: Vec<Linked>,
     /// Sequences that feed its columns.
@@ -63,10 +76,10 @@ impl Parent {
         qualified(&self.schema, &self.name)
     }
 
-    /// The default partition, if there is one.
+    /// The default partition's quoted, qualified name, if there is one.
     #[must_use]
-    pub fn default_partition(&self) -> Option<&Partition> {
-        self.partitions.iter().find(|p| p.default)
+    pub fn default_partition(&self) -> Option<String> {
+        self.default.as_ref().map(|default| qualified(&default.schema, &default.name))
     }
 }
 
@@ -113,6 +126,27 @@ pub struct Index {
     pub replica_identity: bool,
     /// The constraint that it serves.
     pub constraint: Option<IndexConstraint>,
+    /// What it is described as.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// Statistics targets of its expressions: column number and target.
+    #[serde(default)]
+    pub targets: Vec<(i16, i32)>,
+}
+
+/// Statistics over several columns or expressions.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Statistics {
+    /// Their name.
+    pub name: String,
+    /// `ndistinct` and so on.
+    pub kinds: Vec<String>,
+    /// The columns and expressions as the server writes them.
+    pub columns: String,
+    /// The statistics target, where one is set.
+    pub target: Option<i32>,
+    /// What they are described as.
+    pub comment: Option<String>,
 }
 
 /// A primary key, unique or exclusion constraint.
@@ -160,19 +194,26 @@ pub struct Grant {
     pub grantable: bool,
 }
 
-/// A partition of the parent.
+/// The partition for the rows of no other.
 #[derive(Clone, Debug, Deserialize)]
+pub struct Default {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A partition of the parent.
+#[derive(Clone, Debug)]
 pub struct Partition {
     /// Its schema.
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// Whether it is the default partition; it has no bound then.
-    pub default: bool,
-    /// First microsecond inside; absent for MINVALUE, -infinity and the default.
-    pub from: Option<i64>,
-    /// First microsecond after; absent for MAXVALUE, infinity and the default.
-    pub to: Option<i64>,
+    /// Its bound in the key's own time.
+    pub bound: Bound,
+    /// Whether the bound lies between two microseconds, and is shown wider than it is.
+    pub odd: bool,
 }
 
 impl Partition {
@@ -180,12 +221,6 @@ impl Partition {
     #[must_use]
     pub fn qualified(&self) -> String {
         qualified(&self.schema, &self.name)
-    }
-
-    /// Its bound.
-    #[must_use]
-    pub fn bound(&self) -> Bound {
-        Bound { from: self.from.unwrap_or(i64::MIN), to: self.to.unwrap_or(i64::MAX) }
     }
 }
 
@@ -267,4 +302,94 @@ pub struct SourceColumn {
     pub same_type: bool,
     /// Whether a cast that depends on nothing else leads from one to the other.
     pub castable: bool,
+}
+
+/// A table that is to become a partition, compared with the parent.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Child {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// Whether the caller has the owner's rights.
+    pub caller_owns: bool,
+    /// What it is, when that cannot become a partition.
+    pub refusal: Option<String>,
+    /// Whether it is a partition of the parent already.
+    pub attached: bool,
+    /// Columns of the parent that it lacks.
+    pub missing: Vec<String>,
+    /// Columns that the parent lacks.
+    pub extra: Vec<String>,
+    /// Columns of another type, collation or expression: name, what it is, what it should be.
+    pub different: Vec<(String, String, String)>,
+    /// Columns that are an identity of its own.
+    pub identity: Vec<String>,
+    /// Columns that are NOT NULL in the parent alone.
+    pub nullable: Vec<String>,
+    /// The CHECKs of the parent.
+    pub checks: Vec<ChildCheck>,
+    /// Constraints that an interrupted attach left.
+    pub left_over: Vec<String>,
+    /// Its indexes that equal one of the parent's.
+    pub indexes: Vec<ChildIndex>,
+    /// Whether row-level security is on.
+    pub row_security: bool,
+    /// Whether it binds the owner too.
+    pub force_row_security: bool,
+    /// The names of its policies.
+    pub policies: Vec<String>,
+    /// As in [`Parent::replica_identity`].
+    pub replica_identity: String,
+}
+
+impl Child {
+    /// Reads the snapshot from JSON. Raises `XX001` for a document of another shape. Linear in its length.
+    pub fn read(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|e| error::unreadable_catalog(&e.to_string()))
+    }
+
+    /// The quoted, qualified name.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        qualified(&self.schema, &self.name)
+    }
+}
+
+/// A CHECK of the parent and what the table has of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChildCheck {
+    /// Its name.
+    pub name: String,
+    /// The parent's definition.
+    pub definition: String,
+    /// What the table has.
+    pub state: CheckState,
+}
+
+/// What a table has of a CHECK of its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckState {
+    /// Nothing.
+    Missing,
+    /// The same, not proved for the rows that were there before.
+    Unproven,
+    /// Another one of that name.
+    Different,
+    /// The same.
+    There,
+}
+
+/// An index of the table that equals one of the parent's.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChildIndex {
+    /// The parent's index.
+    pub parent: String,
+    /// The table's index.
+    pub name: String,
+    /// Whether it serves the constraint that the parent's does.
+    pub constrained: bool,
 }

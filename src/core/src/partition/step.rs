@@ -7,6 +7,8 @@ pub enum Lock {
     AccessShare,
     /// Readers and writers go on; other DDL waits.
     ShareUpdateExclusive,
+    /// Readers go on; writers wait, builders of other indexes do not.
+    Share,
     /// Readers go on; writers wait.
     ShareRowExclusive,
     /// Everybody waits.
@@ -20,6 +22,7 @@ impl Lock {
         match self {
             Self::AccessShare => "ACCESS SHARE",
             Self::ShareUpdateExclusive => "SHARE UPDATE EXCLUSIVE",
+            Self::Share => "SHARE",
             Self::ShareRowExclusive => "SHARE ROW EXCLUSIVE",
             Self::AccessExclusive => "ACCESS EXCLUSIVE",
         }
@@ -51,7 +54,19 @@ impl Step {
     }
 
     /// A plan's only step when there is nothing to do.
-    pub(super) fn nothing(target: impl Into<String>, reason: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn nothing(target: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { statement: None, lock: None, target: target.into(), reason: reason.into() }
+    }
+
+    /// The end of a transaction: what stands before is kept whatever becomes of the rest.
+    #[must_use]
+    pub fn commit(target: impl Into<String>) -> Self {
+        Self {
+            statement: Some("COMMIT".into()),
+            lock: None,
+            target: target.into(),
+            reason: "ends a transaction (nothing is committed inside of a transaction block of the caller's)".into(),
+        }
     }
 }

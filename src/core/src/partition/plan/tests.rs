@@ -1,8 +1,15 @@
 //! Plans from hand-made snapshots: exact statements, hostile names, refusals.
 
 use super::*;
-use crate::partition::snapshot::{IndexConstraint, Linked, Partition, Sequence, SourceColumn};
-use crate::partition::{backfill, bound::KeyType};
+use crate::partition::calendar::Calendar;
+use crate::partition::clock::Utc;
+use crate::partition::key::KeyType;
+use crate::partition::period::Length;
+use crate::partition::snapshot::{
+    CheckState, Child, ChildCheck, ChildIndex, Column, Default as Rest, Grant, Index, IndexConstraint, Linked,
+    Partition, Policy, Sequence, SourceColumn, Statistics,
+};
+use crate::partition::step::Lock;
 
 fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
     Parent {
@@ -12,7 +19,11 @@ fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
         caller: "app".into(),
         caller_owns: true,
         refusal: None,
-        key: Some(Key { column: "at".into(), key_type }),
+        key: Some(Key { column: "at".into(), key_type, unit: None }),
+        settings: None,
+        unlogged: false,
+        comment: None,
+        statistics: vec![],
         tablespace: None,
         access_method: None,
         row_security: false,
@@ -23,6 +34,7 @@ fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
         policies: vec![],
         grants: vec![],
         default_grantees: vec![],
+        default: None,
         partitions: vec![],
         linked: vec![linked(schema, name, true, false)],
         sequences: vec![],
@@ -60,8 +72,12 @@ fn source(columns: &[&str]) -> Source {
     }
 }
 
-fn leap_day() -> Day {
-    Day::from_unix_days(19_782).unwrap()
+fn leap_day() -> Period {
+    Calendar::new(Length::Days(1), &Utc).of_shown(19_782 * 86_400_000_000).unwrap()
+}
+
+fn partition(schema: &str, name: &str, bound: Bound) -> Partition {
+    Partition { schema: schema.into(), name: name.into(), bound, odd: false }
 }
 
 fn statements(steps: &[Step]) -> Vec<&str> {
@@ -70,12 +86,12 @@ fn statements(steps: &[Step]) -> Vec<&str> {
 
 #[test]
 fn the_plainest_parent() {
-    let steps = create(&parent("s", "e", KeyType::Date), leap_day(), Found::default()).unwrap();
+    let steps = create(&parent("s", "e", KeyType::Date), &leap_day(), Found::default()).unwrap();
     assert_eq!(
         statements(&steps),
         [
             "CREATE TABLE \"s\".\"e_20240229\" (LIKE \"s\".\"e\" INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED \
-             INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS INCLUDING STATISTICS, \
+             INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS, \
              CONSTRAINT \"partition_bound\" CHECK (\"at\" IS NOT NULL AND \"at\" OPERATOR(pg_catalog.>=) \
              '2024-02-29'::pg_catalog.date AND \"at\" OPERATOR(pg_catalog.<) '2024-03-01'::pg_catalog.date))",
             "ANALYZE \"s\".\"e_20240229\"",
@@ -109,6 +125,8 @@ fn everything_is_carried_and_hostile_names_are_quoted() {
                 deferrable: true,
                 deferred: false,
             }),
+            comment: None,
+            targets: vec![],
         },
         Index {
             name: "brin".into(),
@@ -117,8 +135,19 @@ fn everything_is_carried_and_hostile_names_are_quoted() {
             tablespace: Some("t".into()),
             replica_identity: false,
             constraint: None,
+            comment: Some("it's".into()),
+            targets: vec![(1, 77)],
         },
     ];
+    p.unlogged = true;
+    p.comment = Some("all".into());
+    p.statistics = vec![Statistics {
+        name: "st".into(),
+        kinds: vec!["ndistinct".into()],
+        columns: "id, at".into(),
+        target: Some(9),
+        comment: None,
+    }];
     p.row_security = true;
     p.policies = vec![Policy {
         name: "mine".into(),
@@ -133,17 +162,19 @@ fn everything_is_carried_and_hostile_names_are_quoted() {
         Grant { role: Some("gu\"est".into()), privilege: "SELECT".into(), column: Some("id".into()), grantable: false },
         Grant { role: None, privilege: "INSERT".into(), column: None, grantable: true },
     ];
-    p.partitions = vec![Partition { schema: "d".into(), name: "rest".into(), default: true, from: None, to: None }];
+    p.default = Some(Rest { schema: "d".into(), name: "rest".into() });
     p.linked.insert(0, linked("r", "ref", false, true));
     let child = "\"Sch\"\"ema\".\"we\"\"ird.Table %I_20240229\"";
-    let steps = create(&p, leap_day(), Found::default()).unwrap();
+    let steps = create(&p, &leap_day(), Found::default()).unwrap();
     let all = statements(&steps);
+    assert!(all[0].starts_with("CREATE UNLOGGED TABLE"));
     assert!(all[0].ends_with(" USING \"heap\" TABLESPACE \"fast disk\""));
     assert_eq!(
         all[1..],
         [
             format!("ALTER TABLE {child} OWNER TO \"app\""),
             format!("REVOKE ALL ON TABLE {child} FROM PUBLIC, \"gu\"\"est\""),
+            format!("COMMENT ON TABLE {child} IS 'all'"),
             format!("ALTER TABLE {child} ALTER COLUMN \"id\" SET STATISTICS 500"),
             format!("ALTER TABLE {child} ALTER COLUMN \"id\" SET (\"n_distinct\" = '-0.5')"),
             format!("CREATE UNIQUE INDEX \"we\"\"ird_pkey_20240229\" ON {child} USING btree (id, at)"),
@@ -152,6 +183,11 @@ fn everything_is_carried_and_hostile_names_are_quoted() {
             "SET LOCAL default_tablespace TO \"t\"".into(),
             format!("CREATE INDEX \"brin_20240229\" ON {child} USING brin (at) WHERE (id > 0)"),
             "SET LOCAL default_tablespace TO ''".into(),
+            "ALTER INDEX \"Sch\"\"ema\".\"brin_20240229\" ALTER COLUMN 1 SET STATISTICS 77".into(),
+            "COMMENT ON INDEX \"Sch\"\"ema\".\"brin_20240229\" IS 'it''s'".into(),
+            format!("CREATE STATISTICS \"Sch\"\"ema\".\"st_20240229\" (ndistinct) ON id, at FROM {child}"),
+            "ALTER STATISTICS \"Sch\"\"ema\".\"st_20240229\" SET STATISTICS 9".into(),
+            "ALTER STATISTICS \"Sch\"\"ema\".\"st_20240229\" OWNER TO \"app\"".into(),
             format!("ALTER TABLE {child} ENABLE ROW LEVEL SECURITY"),
             format!("CREATE POLICY \"mine\" ON {child} AS RESTRICTIVE FOR SELECT TO PUBLIC USING ((id = 1))"),
             format!("ANALYZE {child}"),
@@ -188,7 +224,7 @@ fn a_policy_that_cannot_be_carried_leaves_the_partition_closed() {
         correlated: true,
     }];
     p.grants = vec![Grant { role: None, privilege: "SELECT".into(), column: None, grantable: false }];
-    let steps = create(&p, leap_day(), Found::default()).unwrap();
+    let steps = create(&p, &leap_day(), Found::default()).unwrap();
     assert!(!statements(&steps).iter().any(|s| s.starts_with("GRANT") || s.starts_with("CREATE POLICY")));
     assert!(statements(&steps).iter().any(|s| s.ends_with("ENABLE ROW LEVEL SECURITY")));
 }
@@ -196,22 +232,20 @@ fn a_policy_that_cannot_be_carried_leaves_the_partition_closed() {
 #[test]
 fn the_same_day_is_no_op_and_an_overlap_is_named() {
     let mut p = parent("s", "e", KeyType::Date);
-    let bound = bound_of(leap_day()).unwrap();
-    p.partitions = vec![Partition {
-        schema: "s".into(),
-        name: "x".into(),
-        default: false,
-        from: Some(bound.from),
-        to: Some(bound.to),
-    }];
-    let steps = create(&p, leap_day(), Found { name_taken: true, default_rows: 0 }).unwrap();
+    let mut bound = Bound::of(&leap_day(), key_of(&p).unwrap());
+    p.partitions = vec![partition("s", "x", bound)];
+    let steps = create(&p, &leap_day(), Found { name_taken: true, default_rows: 0 }).unwrap();
     assert_eq!(steps.len(), 1);
     assert_eq!(steps[0].statement, None);
-    p.partitions[0].to = None;
-    let error = create(&p, leap_day(), Found::default()).unwrap_err();
+    // A bound that only looks the same is another one.
+    p.partitions[0].odd = true;
+    assert_eq!(create(&p, &leap_day(), Found::default()).unwrap_err().condition.sqlstate(), "42P17");
+    bound.to = i64::MAX;
+    p.partitions[0].bound = bound;
+    let error = create(&p, &leap_day(), Found::default()).unwrap_err();
     assert_eq!(error.condition.sqlstate(), "42P17");
     assert!(error.message.contains("\"s\".\"x\"") && error.message.contains("2024-02-29"));
-    let skipped = backfill_day(&p, &source(&["id", "at"]), leap_day(), Found::default()).unwrap();
+    let skipped = backfill_period(&p, &source(&["id", "at"]), &leap_day(), Found::default()).unwrap();
     assert_eq!((skipped.len(), skipped[0].statement.clone()), (1, None));
 }
 
@@ -221,10 +255,10 @@ fn refusals_have_a_state_a_detail_and_a_hint() {
     let with = |change: fn(&mut Parent)| {
         let mut p = base();
         change(&mut p);
-        create(&p, leap_day(), Found::default()).unwrap_err()
+        create(&p, &leap_day(), Found::default()).unwrap_err()
     };
     let default = |p: &mut Parent| {
-        p.partitions = vec![Partition { schema: "s".into(), name: "d".into(), default: true, from: None, to: None }];
+        p.default = Some(Rest { schema: "s".into(), name: "d".into() });
     };
     let mut held = base();
     default(&mut held);
@@ -234,8 +268,8 @@ fn refusals_have_a_state_a_detail_and_a_hint() {
         (with(|p| p.refusal = Some(Refusal::SubPartition("\"s\".\"t\"".into()))), "0A000"),
         (with(|p| p.refusal = Some(Refusal::Temporary)), "0A000"),
         (with(|p| p.caller_owns = false), "42501"),
-        (create(&base(), leap_day(), Found { name_taken: true, default_rows: 0 }).unwrap_err(), "42P07"),
-        (create(&held, leap_day(), Found { name_taken: false, default_rows: 3 }).unwrap_err(), "23514"),
+        (create(&base(), &leap_day(), Found { name_taken: true, default_rows: 0 }).unwrap_err(), "42P07"),
+        (create(&held, &leap_day(), Found { name_taken: false, default_rows: 3 }).unwrap_err(), "23514"),
     ] {
         assert_eq!(error.condition.sqlstate(), state);
         assert!(error.detail.is_some() && error.hint.is_some(), "{error}");
@@ -245,7 +279,7 @@ fn refusals_have_a_state_a_detail_and_a_hint() {
 #[test]
 fn a_day_is_copied_by_the_keys_range_with_columns_by_name() {
     let p = parent("s", "e", KeyType::Timestamp);
-    let steps = backfill_day(&p, &source(&["twice", "at", "id"]), leap_day(), Found::default()).unwrap();
+    let steps = backfill_period(&p, &source(&["twice", "at", "id"]), &leap_day(), Found::default()).unwrap();
     let range = "\"at\" OPERATOR(pg_catalog.>=) '2024-02-29 00:00:00'::pg_catalog.timestamp \
                  AND \"at\" OPERATOR(pg_catalog.<) '2024-03-01 00:00:00'::pg_catalog.timestamp";
     assert_eq!(
@@ -265,7 +299,7 @@ fn a_source_that_does_not_fit_is_refused() {
     let state = |change: fn(&mut Source)| {
         let mut s = source(&["id", "at"]);
         change(&mut s);
-        let error = backfill_day(&p, &s, leap_day(), Found::default()).unwrap_err();
+        let error = backfill_period(&p, &s, &leap_day(), Found::default()).unwrap_err();
         assert!(error.detail.is_some() && error.hint.is_some(), "{error}");
         error.condition.sqlstate()
     };
@@ -289,8 +323,8 @@ fn questions_to_the_source() {
     ];
     let s = source(&["id", "at"]);
     assert_eq!(
-        backfill::newest_day_query(&p, &s, Some(leap_day()), leap_day()).unwrap(),
-        "SELECT pg_catalog.timezone('UTC', \"at\")::pg_catalog.date OPERATOR(pg_catalog.-) '1970-01-01'::pg_catalog.date \
+        backfill::newest_key_query(&p, &s, Bound::of(&leap_day(), key_of(&p).unwrap()).from).unwrap(),
+        "SELECT (pg_catalog.extract('epoch', \"at\") OPERATOR(pg_catalog.*) 1000000::pg_catalog.numeric)::pg_catalog.int8 \
          FROM \"old\".\"e\" WHERE \"at\" OPERATOR(pg_catalog.>=) '1970-01-01 00:00:00+00'::pg_catalog.timestamptz \
          AND \"at\" OPERATOR(pg_catalog.<) '2024-02-29 00:00:00+00'::pg_catalog.timestamptz ORDER BY \"at\" DESC LIMIT 1"
     );
@@ -300,6 +334,157 @@ fn questions_to_the_source() {
         ["SELECT eventkit.advance_sequence('\"s\".\"id''seq\"'::pg_catalog.regclass, \
           (SELECT pg_catalog.max(\"id\") FROM \"old\".\"e\")::pg_catalog.int8)"]
     );
-    assert!(backfill::left_behind_query(&p, &s, leap_day()).unwrap().contains("'after 2024-02-29'"));
-    assert!(backfill::differing_days_query(&p, &s, leap_day()).unwrap().contains("LEFT JOIN"));
+    assert!(backfill::left_behind_query(&p, &s, &leap_day()).unwrap().contains("'after 2024-02-29'"));
+    assert!(backfill::differing_days_query(&p, &s, &leap_day()).unwrap().contains("LEFT JOIN"));
+}
+
+fn child() -> Child {
+    Child {
+        schema: "s".into(),
+        name: "filled".into(),
+        owner: "app".into(),
+        caller_owns: true,
+        refusal: None,
+        attached: false,
+        missing: vec![],
+        extra: vec![],
+        different: vec![],
+        identity: vec![],
+        nullable: vec![],
+        checks: vec![],
+        left_over: vec![],
+        indexes: vec![],
+        row_security: false,
+        force_row_security: false,
+        policies: vec![],
+        replica_identity: "d".into(),
+    }
+}
+
+fn range() -> Bound {
+    Bound { from: i64::MIN, to: 0 }
+}
+
+fn index(name: &str, constraint: bool) -> Index {
+    Index {
+        name: name.into(),
+        unique: constraint,
+        definition: Some("USING btree (id, at)".into()),
+        tablespace: None,
+        replica_identity: false,
+        constraint: constraint.then(|| IndexConstraint {
+            from_index: Some("PRIMARY KEY".into()),
+            definition: "PRIMARY KEY (id, at)".into(),
+            deferrable: false,
+            deferred: false,
+        }),
+        comment: None,
+        targets: vec![],
+    }
+}
+
+#[test]
+fn a_table_that_fits_is_proved_and_attached() {
+    let p = parent("s", "e", KeyType::Date);
+    let steps = adopt(&p, &child(), range(), "the past", 0).unwrap();
+    assert_eq!(
+        statements(&steps),
+        [
+            "ALTER TABLE \"s\".\"filled\" ADD CONSTRAINT \"partition_bound\" CHECK (\"at\" IS NOT NULL AND \"at\" \
+             OPERATOR(pg_catalog.<) '1970-01-01'::pg_catalog.date) NOT VALID",
+            "COMMIT",
+            "ALTER TABLE \"s\".\"filled\" VALIDATE CONSTRAINT \"partition_bound\"",
+            "COMMIT",
+            "LOCK TABLE ONLY \"s\".\"e\" IN SHARE UPDATE EXCLUSIVE MODE",
+            "LOCK TABLE \"s\".\"filled\" IN ACCESS EXCLUSIVE MODE",
+            "ALTER TABLE \"s\".\"e\" ATTACH PARTITION \"s\".\"filled\" FOR VALUES FROM (MINVALUE) TO ('1970-01-01')",
+            "ALTER TABLE \"s\".\"filled\" DROP CONSTRAINT \"partition_bound\"",
+            "COMMIT",
+        ]
+    );
+    // Nothing is unseen here: others use the table.
+    assert!(steps.iter().all(|s| s.lock.is_some() == (s.statement.as_deref() != Some("COMMIT"))));
+}
+
+#[test]
+fn what_a_table_lacks_is_made_before_the_locks() {
+    let mut p = parent("s", "e", KeyType::Date);
+    p.indexes = vec![index("e_pkey", true), index("e_id", false), index("e_more", false), index("e_last", true)];
+    let mut c = child();
+    c.left_over = vec!["partition_bound".into()];
+    c.nullable = vec!["id".into()];
+    let check =
+        |name: &str, state| ChildCheck { name: name.into(), definition: "CHECK ((id > 0)) NOT VALID".into(), state };
+    c.checks = vec![check("a", CheckState::Missing), check("b", CheckState::Unproven), check("c", CheckState::There)];
+    let has =
+        |parent: &str, name: &str, constrained| ChildIndex { parent: parent.into(), name: name.into(), constrained };
+    c.indexes = vec![has("e_pkey", "mine", false), has("e_more", "filled_index_2", false), has("e_last", "last", true)];
+    c.owner = "somebody".into();
+    let steps = adopt(&p, &c, range(), "the past", 0).unwrap();
+    let all: Vec<String> =
+        statements(&steps).iter().map(|s| s.replace("ALTER TABLE \"s\".\"filled\" ", "").replace('"', "")).collect();
+    assert_eq!(
+        all[..all.len() - 6],
+        [
+            "DROP CONSTRAINT partition_bound",
+            "ADD CONSTRAINT partition_bound CHECK (at IS NOT NULL AND at OPERATOR(pg_catalog.<) '1970-01-01'::pg_catalog.date) NOT VALID",
+            "ADD CONSTRAINT partition_not_null CHECK (id IS NOT NULL) NOT VALID",
+            "ADD CONSTRAINT a CHECK ((id > 0)) NOT VALID",
+            "COMMIT",
+            "VALIDATE CONSTRAINT partition_bound",
+            "COMMIT",
+            "VALIDATE CONSTRAINT partition_not_null",
+            "COMMIT",
+            "VALIDATE CONSTRAINT a",
+            "COMMIT",
+            "VALIDATE CONSTRAINT b",
+            "COMMIT",
+            "ALTER COLUMN id SET NOT NULL",
+            "DROP CONSTRAINT partition_not_null",
+            "COMMIT",
+            "ADD CONSTRAINT mine PRIMARY KEY USING INDEX mine",
+            "COMMIT",
+            // The name of an index that is there is not taken twice.
+            "CREATE INDEX filled_2_index_2 ON s.filled USING btree (id, at)",
+            "COMMIT",
+        ]
+    );
+    assert!(all.contains(&"OWNER TO app".to_owned()));
+    assert!(steps.iter().any(|s| s.lock == Some(Lock::Share)));
+}
+
+#[test]
+fn a_table_that_does_not_fit_is_refused() {
+    let p = parent("s", "e", KeyType::Date);
+    let refused = |change: fn(&mut Child)| {
+        let mut c = child();
+        change(&mut c);
+        let error = adopt(&p, &c, range(), "the past", 0).unwrap_err();
+        assert!(error.detail.is_some() && error.hint.is_some(), "{error}");
+        error.condition.sqlstate()
+    };
+    assert_eq!(refused(|c| c.refusal = Some("a view".into())), "42809");
+    assert_eq!(refused(|c| c.caller_owns = false), "42501");
+    assert_eq!(refused(|c| c.extra = vec!["x".into()]), "42804");
+    assert_eq!(refused(|c| c.missing = vec!["x".into()]), "42804");
+    assert_eq!(refused(|c| c.different = vec![("x".into(), "int".into(), "text".into())]), "42804");
+    assert_eq!(refused(|c| c.identity = vec!["x".into()]), "0A000");
+    assert_eq!(
+        refused(|c| c.checks =
+            vec![ChildCheck { name: "a".into(), definition: "CHECK (true)".into(), state: CheckState::Different }]),
+        "42P17"
+    );
+    let mut taken = p.clone();
+    taken.partitions = vec![partition("s", "x", Bound { from: -1, to: 1 })];
+    assert_eq!(adopt(&taken, &child(), range(), "the past", 0).unwrap_err().condition.sqlstate(), "42P17");
+    let mut held = p.clone();
+    held.default = Some(Rest { schema: "s".into(), name: "d".into() });
+    assert_eq!(adopt(&held, &child(), range(), "the past", 2).unwrap_err().condition.sqlstate(), "23514");
+    // A partition already: of the same range there is nothing to do, of another there is a refusal.
+    let mut there = child();
+    (there.attached, there.refusal) = (true, Some("a partition of e".into()));
+    taken.partitions = vec![partition("s", "filled", range())];
+    assert_eq!(adopt(&taken, &there, range(), "the past", 0).unwrap()[0].statement, None);
+    taken.partitions[0].bound.to = 5;
+    assert_eq!(adopt(&taken, &there, range(), "the past", 0).unwrap_err().condition.sqlstate(), "42809");
 }

@@ -1,0 +1,99 @@
+-- attach_partition: a table that somebody filled becomes a partition. Each transaction of the plan is committed; what
+-- fails takes back the CHECKs that it added.
+
+CREATE FUNCTION eventkit.try_plan(planned eventkit.plan_step[], lock_timeout interval, caller_search_path text) RETURNS jsonb
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  detail text;
+  hint text;
+BEGIN
+  PERFORM eventkit.run_plan(planned, lock_timeout, caller_search_path);
+  RETURN NULL;
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+  RETURN jsonb_build_object('state', SQLSTATE, 'message', SQLERRM, 'detail', detail, 'hint', hint);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.try_plan(eventkit.plan_step[], interval, text) IS
+'Runs the steps of one transaction as run_plan does, and returns the error, if there is one, instead of raising it. SELECT eventkit.try_plan(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', current_date) p), ''2 seconds'', current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.abandon_attach(child regclass, lock_timeout interval) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
+AS $$
+DECLARE
+  statements text[];
+BEGIN
+  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($2), true);
+  SELECT array_agg(format('ALTER TABLE %I.%I DROP CONSTRAINT %I', n.nspname, c.relname, k.conname)) INTO statements
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.conrelid = child AND k.contype = 'c' AND k.conname IN ('partition_bound', 'partition_not_null');
+  IF statements IS NOT NULL THEN
+    PERFORM eventkit.execute_with_retries(statements);
+  END IF;
+EXCEPTION WHEN OTHERS THEN
+  RAISE WARNING USING MESSAGE = format('constraints partition_bound and partition_not_null may be left on %s: %s', child, SQLERRM),
+    HINT = 'Drop them, or call attach_partition again.';
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.abandon_attach(regclass, interval) IS
+'Drops the CHECKs that an attach_partition which failed has added to a table. SELECT eventkit.abandon_attach(''app.events_20240101'', ''2 seconds'')';
+
+CREATE PROCEDURE eventkit.attach_partition(
+  parent regclass, child regclass, from_time timestamptz, to_time timestamptz, lock_timeout interval DEFAULT '2 seconds')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
+  planned eventkit.plan_step[];
+  step eventkit.plan_step;
+  phase eventkit.plan_step[] := '{}';
+  failure pg_catalog.jsonb;
+BEGIN
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  planned := ARRAY(SELECT p FROM eventkit.plan_attach_partition(parent, child, from_time, to_time) p ORDER BY p.step);
+  -- Where COMMIT is not allowed, this says so before there is anything to lose.
+  IF alone THEN
+    COMMIT;
+  END IF;
+  FOREACH step IN ARRAY planned LOOP
+    IF step.statement IS NULL THEN
+      RAISE NOTICE '%', step.reason;
+      RETURN;
+    ELSIF step.statement OPERATOR(pg_catalog.<>) 'COMMIT' THEN
+      phase := pg_catalog.array_append(phase, step);
+      CONTINUE;
+    END IF;
+    failure := eventkit.try_plan(phase, lock_timeout, caller_search_path);
+    phase := '{}';
+    IF failure IS NOT NULL THEN
+      IF alone THEN
+        COMMIT;
+        PERFORM eventkit.abandon_attach(child, lock_timeout);
+        COMMIT;
+      END IF;
+      RAISE EXCEPTION USING
+        ERRCODE = failure OPERATOR(pg_catalog.->>) 'state',
+        MESSAGE = failure OPERATOR(pg_catalog.->>) 'message',
+        DETAIL = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'detail', ''), pg_catalog.format('Attaching %s to %s.', child, parent)),
+        HINT = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'hint', ''), 'The table is not attached. Remove the cause, then call again.');
+    END IF;
+    IF alone THEN
+      COMMIT;
+    END IF;
+  END LOOP;
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.attach_partition(regclass, regclass, timestamptz, timestamptz, interval) IS
+'Attaches a filled table as the partition of a range of time (infinity for an open end) without a scan under lock: a CHECK is added, proved while others go on, missing indexes are built, then the attach is short. Commits step by step, unless in a transaction block; a call that was stopped can be repeated. CALL eventkit.attach_partition(''app.events'', ''app.june'', ''2023-06-01 00:00Z'', ''2023-07-01 00:00Z'')';
+
+REVOKE EXECUTE ON PROCEDURE eventkit.attach_partition(regclass, regclass, timestamptz, timestamptz, interval) FROM PUBLIC;
+
+COMMENT ON FUNCTION eventkit.plan_attach_partition(regclass, regclass, timestamptz, timestamptz) IS
+'Shows the steps of attach_partition without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_attach_partition(''app.events'', ''app.june'', ''2023-06-01 00:00Z'', ''2023-07-01 00:00Z'')';

@@ -1,0 +1,136 @@
+-- manage_partitions and unmanage_partitions: the settings of a parent, and the partitions that they call for now.
+
+CREATE FUNCTION eventkit.write_partition_settings(
+  parent regclass, period interval, time_zone text, premake int, retention interval, on_expiry text, expired_schema name, key_unit text)
+RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  statement text;
+BEGIN
+  DELETE FROM eventkit.partition_settings s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
+  SELECT p.statement INTO statement
+    FROM eventkit.plan_manage_partitions($1, $2, $3, $4, $5, $6, $7, $8) p WHERE p.step = 1;
+  EXECUTE statement;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.write_partition_settings(regclass, interval, text, int, interval, text, name, text) IS
+'Writes the settings of a parent down, new or changed, and removes those of dropped tables; manage_partitions calls it first. SELECT eventkit.write_partition_settings(''app.events'', ''1 day'', ''UTC'', 7, NULL, ''detach'', NULL, NULL)';
+
+CREATE FUNCTION eventkit.try_partition(parent regclass, period timestamp, lock_timeout interval, caller_search_path text) RETURNS boolean
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  detail text;
+  hint text;
+BEGIN
+  -- Who calls has seen that no partition meets it.
+  PERFORM eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path, true);
+  RETURN true;
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+  RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('no partition was made: %s', SQLERRM), DETAIL = detail, HINT = hint;
+  RETURN false;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.try_partition(regclass, timestamp, interval, text) IS
+'Makes the partition of one period that no partition meets, or warns of what stands in the way and returns false. SELECT eventkit.try_partition(''app.events'', ''2024-01-01'', ''2 seconds'', current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.missing_partitions(parent regclass) RETURNS SETOF timestamp
+VOLATILE PARALLEL UNSAFE COST 10000 ROWS 10 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+  found record;
+BEGIN
+  FOR found IN
+    SELECT p.period, p.partition, p.covered
+    FROM eventkit.partition_settings s
+    CROSS JOIN LATERAL eventkit.partition_periods(s.parent, statement_timestamp(), eventkit.partition_horizon(s.parent, s.premake)) p
+    WHERE s.parent = $1
+    ORDER BY p.period
+  LOOP
+    IF found.partition IS NULL THEN
+      RETURN NEXT found.period;
+    ELSIF NOT found.covered THEN
+      RAISE WARNING USING
+        MESSAGE = format('a part of the period that begins with %s has no partition in %s', found.period, parent),
+        DETAIL = format('Partition %s holds another part of it, as of another period or time zone.', found.partition),
+        HINT = format('See the bounds with: SELECT * FROM eventkit.partitions WHERE parent = %L::regclass; make the rest by hand.', parent);
+    END IF;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.missing_partitions(regclass) IS
+'Lists the periods from the present one to those ahead that a managed parent has no partition for, by what the clocks show at their beginning; warns of those that are covered in part. SELECT * FROM eventkit.missing_partitions(''app.events'')';
+
+CREATE PROCEDURE eventkit.manage_partitions(
+  parent regclass, period interval DEFAULT '1 day', time_zone text DEFAULT 'UTC', premake int DEFAULT 7,
+  retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema name DEFAULT NULL, key_unit text DEFAULT NULL,
+  lock_timeout interval DEFAULT '2 seconds')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
+  missing pg_catalog.timestamp[];
+  one pg_catalog.timestamp;
+BEGIN
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  PERFORM eventkit.write_partition_settings(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit);
+  IF alone THEN
+    COMMIT;
+  END IF;
+  missing := ARRAY(SELECT m.* FROM eventkit.missing_partitions(parent) m);
+  FOREACH one IN ARRAY missing LOOP
+    PERFORM eventkit.try_partition(parent, one, lock_timeout, caller_search_path);
+    IF alone THEN
+      COMMIT;
+    END IF;
+  END LOOP;
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.manage_partitions(regclass, interval, text, int, interval, text, name, text, interval) IS
+'Puts a range-partitioned table under management, or changes how: period, the time zone of its beginnings, periods made ahead, retention. What is left out gets its default. Makes the partitions from now to premake periods ahead at once. CALL eventkit.manage_partitions(''app.events'', period => ''1 day'', premake => 7)';
+
+REVOKE EXECUTE ON PROCEDURE eventkit.manage_partitions(regclass, interval, text, int, interval, text, name, text, interval) FROM PUBLIC;
+
+COMMENT ON FUNCTION eventkit.plan_manage_partitions(regclass, interval, text, int, interval, text, text, text) IS
+'Shows the steps of manage_partitions without doing them. SELECT * FROM eventkit.plan_manage_partitions(''app.events'', period => ''1 week'')';
+
+CREATE PROCEDURE eventkit.unmanage_partitions(parent regclass)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  owner name;
+BEGIN
+  IF parent IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'argument "parent" must not be NULL',
+      DETAIL = 'The table has to be named.', HINT = 'CALL eventkit.unmanage_partitions(''app.events'').';
+  END IF;
+  SELECT pg_get_userbyid(c.relowner) INTO owner FROM pg_class c WHERE c.oid = parent AND NOT pg_has_role(c.relowner, 'USAGE');
+  IF owner IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+      MESSAGE = format('argument "parent": must be owner of %s', parent),
+      DETAIL = format('The current role is %I, the owner is %I.', current_user, owner),
+      HINT = format('Become the owner first: SET ROLE %I.', owner);
+  END IF;
+  DELETE FROM eventkit.partition_settings s
+    WHERE s.parent = unmanage_partitions.parent OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
+  IF NOT FOUND THEN
+    RAISE NOTICE '% is not managed', parent;
+  END IF;
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.unmanage_partitions(regclass) IS
+'Ends the management of a parent: its settings go, its partitions stay as they are. CALL eventkit.unmanage_partitions(''app.events'')';
+
+REVOKE EXECUTE ON PROCEDURE eventkit.unmanage_partitions(regclass) FROM PUBLIC;

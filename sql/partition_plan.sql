@@ -1,0 +1,110 @@
+-- Plans: their rows, and what runs the steps of one transaction. The functions here run as the invoker and can do
+-- nothing that their caller could not type himself: EXECUTE stays with PUBLIC, so that a grant on the procedures is enough.
+
+CREATE TYPE eventkit.plan_step AS (step int, statement text, lock text, target text, reason text);
+
+COMMENT ON TYPE eventkit.plan_step IS
+'A step of a plan: its number, the statement word for word (NULL: nothing to do), the lock that others may wait for (NULL: nobody sees the table), the table, the reason.';
+
+CREATE FUNCTION eventkit.lock_timeout_setting(lock_timeout interval) RETURNS text
+IMMUTABLE PARALLEL SAFE COST 5 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF lock_timeout IS NULL OR lock_timeout < interval '1 millisecond' OR lock_timeout > interval '1 day' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('argument "lock_timeout" is out of range: %s', coalesce(lock_timeout::text, 'NULL')),
+      DETAIL = 'A wait takes between 1 millisecond and 1 day.',
+      HINT = 'Give a short one, as in: lock_timeout => ''2 seconds''.';
+  END IF;
+  RETURN ceil(extract(epoch FROM lock_timeout) * 1000)::bigint::text;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.lock_timeout_setting(interval) IS
+'Checks a lock_timeout and writes it as the server''s setting, in milliseconds. SELECT eventkit.lock_timeout_setting(''2 seconds'')';
+
+CREATE FUNCTION eventkit.execute_with_retries(statements text[]) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  statement text;
+  reason text;
+BEGIN
+  FOR attempt IN 1..20 LOOP
+    -- All or none: a timeout gives back the locks taken so far, so that nobody queues behind a half-taken set.
+    BEGIN
+      FOREACH statement IN ARRAY statements LOOP
+        EXECUTE statement;
+      END LOOP;
+      RETURN;
+    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+      reason := SQLERRM;
+    END;
+    -- Longer each time, and never in step with another caller.
+    PERFORM pg_sleep(0.05 * attempt * (0.5 + random()));
+  END LOOP;
+  RAISE EXCEPTION USING
+    ERRCODE = 'lock_not_available',
+    MESSAGE = format('could not get the locks in 20 attempts: %s', reason),
+    DETAIL = format('The statement that waited: %s. Nothing was changed by this step.', statement),
+    HINT = 'See who holds them with: SELECT pid, state, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start; then call again, with a longer lock_timeout if need be.';
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.execute_with_retries(text[]) IS
+'Executes statements together, again up to 20 times while lock_timeout ends the wait. SELECT eventkit.execute_with_retries(ARRAY[''LOCK TABLE app.events IN SHARE MODE''])';
+
+CREATE FUNCTION eventkit.run_plan(planned eventkit.plan_step[], lock_timeout interval, caller_search_path text)
+RETURNS bigint
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+-- These settings end with the function; the values given here are replaced below or kept.
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 SET default_tablespace = ''
+AS $$
+#variable_conflict use_variable
+DECLARE
+  step eventkit.plan_step;
+  waiting text[] := '{}';
+  copied bigint := 0;
+  counted bigint;
+BEGIN
+  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting(lock_timeout), true);
+  FOREACH step IN ARRAY planned LOOP
+    IF step.statement IS NULL THEN
+      RAISE NOTICE '%', step.reason;
+      RETURN NULL;
+    ELSIF starts_with(step.statement, 'LOCK TABLE ') THEN
+      waiting := waiting || step.statement;
+      CONTINUE;
+    ELSIF waiting <> '{}' THEN
+      PERFORM eventkit.execute_with_retries(waiting);
+      waiting := '{}';
+    END IF;
+    IF starts_with(step.statement, 'INSERT INTO ') THEN
+      -- Functions of the user's in constraints and generated columns see the path that they would see without us;
+      -- every name and operator up to the next set_config is qualified.
+      PERFORM pg_catalog.set_config('search_path', caller_search_path, true);
+      EXECUTE step.statement;
+      GET DIAGNOSTICS copied = ROW_COUNT;
+      PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    ELSIF starts_with(step.statement, 'SELECT pg_catalog.count(*) ') THEN
+      EXECUTE step.statement INTO counted;
+      IF counted <> copied THEN
+        RAISE EXCEPTION USING ERRCODE = 'data_corrupted',
+          MESSAGE = format('%s rows were copied from %s, which holds %s', copied, step.target, counted),
+          DETAIL = 'Both numbers are of one snapshot: an index of the source may be damaged.',
+          HINT = 'Check the indexes of the source with amcheck: SELECT bt_index_check(indexrelid, true) FROM pg_index; then call again.';
+      END IF;
+    ELSIF step.lock IS NOT NULL THEN
+      PERFORM eventkit.execute_with_retries(ARRAY[step.statement]);
+    ELSE
+      EXECUTE step.statement;
+    END IF;
+  END LOOP;
+  RETURN copied;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.run_plan(eventkit.plan_step[], interval, text) IS
+'Runs the steps of one transaction: locks together, each wait under lock_timeout and tried again; returns the rows copied, NULL when there was nothing to do. SELECT eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', current_date) p), ''2 seconds'', current_setting(''search_path''))';

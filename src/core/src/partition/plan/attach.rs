@@ -1,0 +1,82 @@
+//! The attach: locks in one order, the proof that nothing has to be read, the statement itself.
+
+use super::super::bound::Bound;
+use super::super::key::Key;
+use super::super::name::{identifier, qualified, suffixed};
+use super::super::snapshot::Parent;
+use super::super::step::{Lock, Step};
+use super::BOUND_CHECK;
+use crate::error::Result;
+
+/// The locks of an attach, in the order in which everybody takes them: tables tied by foreign keys and the parent by
+/// Oid, the default partition last.
+pub(super) fn locks(parent: &Parent, table: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for linked in parent.linked.iter().filter(|l| l.lockable || l.is_parent) {
+        let target = qualified(&linked.schema, &linked.name);
+        let lock =
+            if linked.referenced || linked.referencing { Lock::ShareRowExclusive } else { Lock::ShareUpdateExclusive };
+        // A referenced table is locked with its partitions, as the attach does; a referencing one alone.
+        let only = if linked.referenced && !linked.is_parent { "" } else { "ONLY " };
+        let reason = if linked.is_parent {
+            "readers and writers of the parent go on; taken before the attach, in one order by everybody"
+        } else if linked.referenced {
+            "the attach checks the foreign key of all new rows; writers of the referenced table wait meanwhile"
+        } else {
+            "the attach lets a foreign key refer to the new partition; writers of the referencing table wait meanwhile"
+        };
+        steps.push(Step::locking(format!("LOCK TABLE {only}{target} IN {} MODE", lock.sql()), lock, target, reason));
+    }
+    if let Some(target) = parent.default_partition() {
+        let lock = Lock::AccessExclusive;
+        let reason = format!("the bound of the default partition of {table} changes; last, after all others");
+        steps.push(Step::locking(format!("LOCK TABLE {target} IN {} MODE", lock.sql()), lock, target, reason));
+    }
+    steps
+}
+
+/// The attach of a table whose CHECK proves the bound, with the default partition's proof around it.
+pub(super) fn attach(parent: &Parent, key: &Key, bound: Bound, digits: &str, child: &str) -> Result<Vec<Step>> {
+    let table = parent.qualified();
+    let excluded = identifier(&suffixed("partition_excludes", digits));
+    let mut steps = Vec::new();
+    let default = parent.default_partition();
+    if let Some(default) = &default {
+        steps.push(Step::locking(
+            format!("ALTER TABLE {default} ADD CONSTRAINT {excluded} CHECK ({}) NOT VALID", bound.outside(key)?),
+            Lock::AccessExclusive,
+            default,
+            "says that the default partition holds no row of the period",
+        ));
+        steps.push(Step::locking(
+            format!("ALTER TABLE {default} VALIDATE CONSTRAINT {excluded}"),
+            Lock::AccessExclusive,
+            default,
+            "proves it in one read of the default partition, so that the attach need not",
+        ));
+    }
+    steps.push(Step::locking(
+        format!("ALTER TABLE {table} ATTACH PARTITION {child} {}", bound.for_values(key)?),
+        if parent.linked.iter().any(|l| l.is_parent && (l.referenced || l.referencing)) {
+            Lock::ShareRowExclusive
+        } else {
+            Lock::ShareUpdateExclusive
+        },
+        &table,
+        "the CHECK proves the bound: no row is read; triggers and foreign keys are made by the server",
+    ));
+    if let Some(default) = &default {
+        steps.push(Step::locking(
+            format!("ALTER TABLE {default} DROP CONSTRAINT {excluded}"),
+            Lock::AccessExclusive,
+            default,
+            "the bound of the default partition says the same now",
+        ));
+    }
+    steps.push(Step::unseen(
+        format!("ALTER TABLE {child} DROP CONSTRAINT {}", identifier(BOUND_CHECK)),
+        child,
+        "the bound says the same now",
+    ));
+    Ok(steps)
+}

@@ -1,0 +1,73 @@
+-- A table ($1) that is to become a partition of a parent ($2), as the JSON that core::partition::snapshot::Child reads. Runs with search_path pg_catalog.
+WITH mine AS (
+  SELECT * FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
+), theirs AS (
+  SELECT * FROM pg_attribute WHERE attrelid = $2 AND attnum > 0 AND NOT attisdropped
+), generated AS (
+  SELECT d.adrelid, a.attname, pg_get_expr(d.adbin, d.adrelid) AS expression
+  FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+  WHERE d.adrelid IN ($1, $2) AND a.attgenerated <> ''
+), indexes AS (
+  -- Two equal indexes of the parent need two of the table: each has its number among its equals.
+  SELECT i.indrelid, x.relname, k.contype IS NOT NULL AS constrained, f.form, i.indisunique,
+    row_number() OVER (PARTITION BY i.indrelid, f.form, i.indisunique, kind.kind ORDER BY k.contype IS NULL, x.oid) AS number, kind.kind
+  FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
+  CROSS JOIN LATERAL (SELECT regexp_replace(pg_get_indexdef(i.indexrelid), '^.*? USING ', '') AS form) f
+  -- An index can still be given the constraint; one of another kind it cannot lose.
+  CROSS JOIN LATERAL (SELECT CASE WHEN i.indrelid = $2 THEN coalesce(k.contype, '-') ELSE coalesce(k.contype, '?') END AS kind) kind
+  WHERE i.indrelid IN ($1, $2) AND i.indislive AND (i.indrelid = $2 OR i.indisvalid)
+)
+SELECT jsonb_build_object(
+  'schema', n.nspname,
+  'name', c.relname,
+  'owner', pg_get_userbyid(c.relowner),
+  'caller_owns', pg_has_role(c.relowner, 'USAGE'),
+  'refusal', CASE
+    WHEN c.oid = $2 THEN 'the parent itself'
+    WHEN c.relkind <> 'r' THEN CASE c.relkind WHEN 'p' THEN 'a partitioned table' WHEN 'v' THEN 'a view'
+      WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table' ELSE 'no table' END
+    WHEN c.relpersistence = 't' THEN 'a temporary table'
+    WHEN c.reloftype <> 0 THEN 'a typed table'
+    WHEN c.relispartition THEN (SELECT format('a partition of %s', i.inhparent::regclass) FROM pg_inherits i WHERE i.inhrelid = c.oid LIMIT 1)
+    WHEN EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid) THEN 'part of an inheritance' END,
+  'attached', EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent = $2),
+  'missing', (SELECT coalesce(jsonb_agg(t.attname ORDER BY t.attnum), '[]') FROM theirs t WHERE NOT EXISTS (SELECT FROM mine m WHERE m.attname = t.attname)),
+  'extra', (SELECT coalesce(jsonb_agg(m.attname ORDER BY m.attnum), '[]') FROM mine m WHERE NOT EXISTS (SELECT FROM theirs t WHERE m.attname = t.attname)),
+  'different', (
+    SELECT coalesce(jsonb_agg(jsonb_build_array(m.attname, o.found, o.wanted) ORDER BY m.attnum), '[]')
+    FROM mine m JOIN theirs t ON t.attname = m.attname
+    LEFT JOIN generated g ON g.adrelid = $1 AND g.attname = m.attname
+    LEFT JOIN generated h ON h.adrelid = $2 AND h.attname = m.attname
+    CROSS JOIN LATERAL (SELECT
+      concat(format_type(m.atttypid, m.atttypmod), ' COLLATE ' || nullif(m.attcollation, 0)::regcollation, ' GENERATED ALWAYS AS ' || g.expression) AS found,
+      concat(format_type(t.atttypid, t.atttypmod), ' COLLATE ' || nullif(t.attcollation, 0)::regcollation, ' GENERATED ALWAYS AS ' || h.expression) AS wanted) o
+    WHERE o.found <> o.wanted),
+  'identity', (SELECT coalesce(jsonb_agg(m.attname ORDER BY m.attnum), '[]') FROM mine m WHERE m.attidentity <> ''),
+  'nullable', (
+    SELECT coalesce(jsonb_agg(m.attname ORDER BY m.attnum), '[]') FROM mine m JOIN theirs t ON t.attname = m.attname
+    WHERE t.attnotnull AND NOT m.attnotnull),
+  'checks', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.conname, 'definition', pg_get_constraintdef(p.oid), 'state', CASE
+      WHEN k.oid IS NULL THEN 'missing'
+      WHEN replace(pg_get_constraintdef(k.oid), ' NOT VALID', '') <> replace(pg_get_constraintdef(p.oid), ' NOT VALID', '') OR k.connoinherit THEN 'different'
+      WHEN NOT k.convalidated THEN 'unproven' ELSE 'there' END) ORDER BY p.conname), '[]')
+    FROM pg_constraint p LEFT JOIN pg_constraint k ON k.conrelid = $1 AND k.conname = p.conname AND k.contype = 'c'
+    WHERE p.conrelid = $2 AND p.contype = 'c' AND NOT p.connoinherit),
+  'left_over', (SELECT coalesce(jsonb_agg(k.conname ORDER BY k.conname), '[]') FROM pg_constraint k
+    WHERE k.conrelid = $1 AND k.contype = 'c' AND k.conname IN ('partition_bound', 'partition_not_null')),
+  'indexes', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object('parent', p.relname, 'name', m.relname, 'constrained', m.constrained)), '[]')
+    FROM indexes p JOIN LATERAL (
+      SELECT i.relname, i.constrained FROM indexes i
+      WHERE i.indrelid = $1 AND i.form = p.form AND i.indisunique = p.indisunique AND i.number = p.number
+        AND (i.kind = p.kind OR i.kind = '?')
+      ORDER BY i.kind = '?' LIMIT 1) m ON true
+    WHERE p.indrelid = $2),
+  'row_security', c.relrowsecurity,
+  'force_row_security', c.relforcerowsecurity,
+  'policies', (SELECT coalesce(jsonb_agg(p.polname ORDER BY p.polname), '[]') FROM pg_policy p WHERE p.polrelid = c.oid),
+  'replica_identity', c.relreplident
+)::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1
