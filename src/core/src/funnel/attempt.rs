@@ -1,9 +1,11 @@
 //! Which events the steps of an attempt were matched by, once its level, entry and end are known.
 
+use super::matching::Group;
 use super::moment::{Moment, slots};
 use super::ordered_excluding::Found;
 use super::rules::{Rules, Ties};
 use super::slot::{Slot, bits};
+use crate::event::{POLL_EVERY, Poll};
 use crate::time::Micros;
 
 /// A step and the event that matched it.
@@ -150,7 +152,7 @@ impl<'e> Pairs<'e> {
 /// optional steps where it meets them.
 /// Its own entry is the only one, so at each level the latest match is all that matters. O(events·k²).
 #[must_use]
-pub fn ordered(rules: &Rules, events: &[Moment], found: Found) -> Vec<Match> {
+pub fn ordered(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>) -> Vec<Match> {
     let begin = events.partition_point(|event| event.time < found.entry);
     let end = events.partition_point(|event| event.time <= found.done);
     let mut segments: Vec<Segment> = Vec::new();
@@ -159,6 +161,9 @@ pub fn ordered(rules: &Rules, events: &[Moment], found: Found) -> Vec<Match> {
     let mut slot = Slot::new(rules);
     let mut at = begin;
     for at_once in slots(&events[begin..end]) {
+        if at / POLL_EVERY != (at + at_once.len()) / POLL_EVERY {
+            poll();
+        }
         let place = (at, at + at_once.len());
         at = place.1;
         let time = at_once.first().map_or(Micros::MIN, |event| event.time);
@@ -177,7 +182,7 @@ pub fn ordered(rules: &Rules, events: &[Moment], found: Found) -> Vec<Match> {
                 if rules.within[first].is_some_and(late) {
                     continue;
                 }
-                for last in bits(slot.reach(first).lasts) {
+                for last in bits(slot.reach(first, &mut *poll).lasts) {
                     let level = last + 1;
                     if rules.spans(excluded).any(|(_, span)| span.from <= base && span.open_at(level)) {
                         continue;
@@ -198,29 +203,42 @@ pub fn ordered(rules: &Rules, events: &[Moment], found: Found) -> Vec<Match> {
 }
 
 /// The matches of an attempt of mode `unordered`: its first event, and the latest others that serve so many steps.
-/// O(events·k²).
+/// O(events·k·kinds), as [`super::unordered`].
 #[must_use]
-pub fn unordered(events: &[Moment], steps: usize, found: Found) -> Vec<Match> {
+pub fn unordered(events: &[Moment], steps: usize, found: Found, poll: Poll<'_>) -> Vec<Match> {
     let begin = events.partition_point(|event| event.time < found.entry);
     let end = events.partition_point(|event| event.time <= found.done);
-    let inside = &events[begin..end];
-    let mut taken: Vec<Moment> = inside.iter().find(|event| event.steps != 0).copied().into_iter().collect();
-    let rank = |events: &[Moment]| {
-        let mut pairs = Pairs::new(events);
-        let served = (0..steps).filter(|step| pairs.serve(*step)).count();
-        (served, pairs.matches().collect::<Vec<_>>())
-    };
-    let first = taken.first().map(|event| event.place);
-    for event in inside.iter().rev().filter(|event| event.steps != 0 && Some(event.place) != first) {
+    let matching = events[begin..end].iter().filter(|event| event.steps != 0);
+    let first = matching.clone().next();
+    let mut group = Group::new();
+    let mut matching_of = group.nothing_served();
+    let mut served = 0u64;
+    let mut taken: Vec<Moment> = Vec::new();
+    let latest = matching.rev().filter(|event| first.is_none_or(|first| first.place != event.place));
+    for (at, event) in first.into_iter().chain(latest).enumerate() {
+        if at % POLL_EVERY == 0 {
+            poll();
+        }
         if taken.len() >= found.level {
             break;
         }
-        taken.push(*event);
-        if rank(&taken).0 < taken.len() {
-            taken.pop();
+        let kind = group.push(event.steps);
+        let more = (0..steps).find(|step| served >> step & 1 == 0 && group.serve(*step, &mut matching_of));
+        match more {
+            Some(step) => {
+                served |= 1 << step;
+                taken.push(*event);
+            }
+            None => {
+                group.leave(kind, &mut matching_of);
+            }
         }
     }
-    let mut matches = rank(&taken).1;
+    let mut pairs = Pairs::new(&taken);
+    for step in bits(served) {
+        pairs.serve(step);
+    }
+    let mut matches: Vec<Match> = pairs.matches().collect();
     matches.sort_by_key(|matched| (matched.time, matched.place));
     matches
 }

@@ -95,7 +95,7 @@ pub fn run(rules: &Rules, events: &[Moment], poll: Poll<'_>) -> Option<Found> {
         slot.fill(at_once);
         gains.clear();
         if slot.union() != 0 {
-            gather(rules, &slot, time, excluded, &mut levels, &mut gains);
+            gather(&mut slot, (time, excluded), &mut levels, &mut gains, &mut *poll);
         }
         for (_, span) in rules.spans(excluded) {
             for (level, state) in levels.iter_mut().enumerate().take(span.to).skip(span.from) {
@@ -122,13 +122,13 @@ pub fn run(rules: &Rules, events: &[Moment], poll: Poll<'_>) -> Option<Found> {
 
 /// What the attempts of each level, and new ones, reach with the events of one time.
 fn gather(
-    rules: &Rules,
-    slot: &Slot<'_>,
-    time: Micros,
-    excluded: u64,
+    slot: &mut Slot<'_>,
+    (time, excluded): (Micros, u64),
     levels: &mut [Level],
     gains: &mut Vec<(usize, u32, Entries)>,
+    poll: Poll<'_>,
 ) {
+    let rules = slot.rules();
     for (base, state) in levels.iter_mut().enumerate().take(rules.steps) {
         if base > 0 {
             if state.alive.is_empty() {
@@ -145,7 +145,7 @@ fn gather(
             if entries.is_empty() {
                 continue;
             }
-            let reach = slot.reach(first);
+            let reach = slot.reach(first, &mut *poll);
             for last in bits(reach.lasts) {
                 let level = last + 1;
                 let void = rules.spans(excluded).any(|(_, span)| span.from <= base && span.open_at(level));

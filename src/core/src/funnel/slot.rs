@@ -1,8 +1,11 @@
 //! The events of one time: which steps an attempt can take in them.
 
+use std::rc::Rc;
+
 use super::matching::{Group, Served};
 use super::moment::Moment;
 use super::rules::{Rules, Ties};
+use crate::event::{POLL_EVERY, Poll};
 
 /// The events of one time that match some step.
 #[derive(Debug)]
@@ -11,6 +14,8 @@ pub struct Slot<'r> {
     group: Group,
     /// What each matches, in the order of the array.
     masks: Vec<u64>,
+    /// What was found for each first step.
+    known: Vec<Option<Rc<Reach>>>,
 }
 
 /// What an attempt can do in a slot, having taken a certain step first.
@@ -45,17 +50,24 @@ impl<'r> Slot<'r> {
     /// No events yet.
     #[must_use]
     pub fn new(rules: &'r Rules) -> Self {
-        Self { rules, group: Group::new(), masks: Vec::new() }
+        Self { rules, group: Group::new(), masks: Vec::new(), known: vec![None; rules.steps] }
     }
 
     /// Takes in the events of a time.
     pub fn fill(&mut self, events: &[Moment]) {
         self.group.clear();
         self.masks.clear();
+        self.known.fill(None);
         for event in events.iter().filter(|event| event.steps != 0) {
             self.group.push(event.steps);
             self.masks.push(event.steps);
         }
+    }
+
+    /// The rules that it goes by.
+    #[must_use]
+    pub const fn rules(&self) -> &'r Rules {
+        self.rules
     }
 
     /// The steps that any event matches.
@@ -65,17 +77,24 @@ impl<'r> Slot<'r> {
     }
 
     /// What an attempt can do that takes `first` first.
-    /// O(k²·min(events, k)) for free ties, O(events·k²) for those in the order of the array, O(1) for an event alone.
-    #[must_use]
-    pub fn reach(&self, first: usize) -> Reach {
+    /// O(k²·min(events, k)) for free ties, O(events·k²) for those in the order of the array, O(1) for an event alone and
+    /// for what was asked before.
+    pub fn reach(&mut self, first: usize, poll: Poll<'_>) -> Rc<Reach> {
+        if let Some(Some(known)) = self.known.get(first) {
+            return Rc::clone(known);
+        }
         let only = || Reach { lasts: self.group.union() & 1 << first, at: Vec::new() };
-        match (self.masks.len(), self.rules.ties) {
+        let reach = Rc::new(match (self.masks.len(), self.rules.ties) {
             (0, _) => Reach::default(),
             (1, _) => only(),
             _ if self.rules.increasing => only(),
             (_, Ties::Any) => Reach { lasts: self.in_any_order(first), at: Vec::new() },
-            (_, Ties::Array) => self.in_array_order(first),
+            (_, Ties::Array) => self.in_array_order(first, poll),
+        });
+        if let Some(known) = self.known.get_mut(first) {
+            *known = Some(Rc::clone(&reach));
         }
+        reach
     }
 
     /// A run that can be taken can be taken without its optional steps as well, so those are tried one at a time and
@@ -101,9 +120,12 @@ impl<'r> Slot<'r> {
         lasts
     }
 
-    fn in_array_order(&self, first: usize) -> Reach {
+    fn in_array_order(&self, first: usize, poll: Poll<'_>) -> Reach {
         let mut reach = Reach { lasts: 0, at: vec![0; self.rules.steps] };
-        for (place, mask) in (0..).zip(&self.masks) {
+        for (place, mask) in (0u32..).zip(&self.masks) {
+            if (place as usize).is_multiple_of(POLL_EVERY) {
+                poll();
+            }
             let before = reach.lasts;
             let mut new = mask & 1 << first & !before;
             for last in bits(before) {

@@ -127,13 +127,13 @@ impl<'r> Run<'r> {
                     size += 1;
                     if rules.ties == Ties::Array {
                         slot.fill(&at_once[at..=at]);
-                        self.group(&slot, time, 1, (begin + at, begin + at + 1));
+                        self.group(&mut slot, (time, 1), (begin + at, begin + at + 1), &mut *poll);
                     }
                 }
             }
             if rules.ties == Ties::Any && size > 0 {
                 slot.fill(at_once);
-                self.group(&slot, time, size, (begin, place));
+                self.group(&mut slot, (time, size), (begin, place), &mut *poll);
             }
             if excluded != 0 {
                 self.exclude(excluded, time);
@@ -149,7 +149,7 @@ impl<'r> Run<'r> {
     }
 
     /// The events that come next, of one time.
-    fn group(&mut self, slot: &Slot<'_>, time: Micros, size: usize, place: (usize, usize)) {
+    fn group(&mut self, slot: &mut Slot<'_>, (time, size): (Micros, usize), place: (usize, usize), poll: Poll<'_>) {
         let rules = self.rules;
         self.next.clear();
         self.groups += 1;
@@ -163,7 +163,7 @@ impl<'r> Run<'r> {
                 if rules.within[first].is_some_and(|within| time.saturating_sub(self.last_time) > within) {
                     continue;
                 }
-                for last in bits(slot.reach(first).lasts) {
+                for last in bits(slot.reach(first, &mut *poll).lasts) {
                     let mut further = attempt.goes_on(rules, last + 1, time);
                     further.segment = self.remember(attempt.segment, place, first, last);
                     if slot.takes_all(first, last, size) {
@@ -175,7 +175,7 @@ impl<'r> Run<'r> {
         }
         let new = Attempt { level: 0, entry: time, from: vec![Micros::MIN; rules.exclude.len()], segment: None };
         let enters = self.wanted.is_none_or(|wanted| wanted.entry == time);
-        for last in bits(if enters { slot.reach(0).lasts } else { 0 }) {
+        for last in bits(if enters { slot.reach(0, poll).lasts } else { 0 }) {
             let mut entered = new.goes_on(rules, last + 1, time);
             entered.segment = self.remember(None, place, 0, last);
             self.next.push(entered.clone());

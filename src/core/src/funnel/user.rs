@@ -189,9 +189,9 @@ impl UserRules {
 
     fn matches(&self, events: &[Moment], found: Found, poll: Poll<'_>) -> Vec<Match> {
         match self.mode {
-            Mode::Ordered => attempt::ordered(&self.rules, events, found),
+            Mode::Ordered => attempt::ordered(&self.rules, events, found, poll),
             Mode::Strict | Mode::StrictSteps => strict_excluding::matches_of(&self.rules, events, found, poll),
-            Mode::Unordered => attempt::unordered(events, self.rules.steps, found),
+            Mode::Unordered => attempt::unordered(events, self.rules.steps, found, poll),
         }
     }
 }
