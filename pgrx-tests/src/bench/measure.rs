@@ -98,7 +98,7 @@ fn text(answer: &[SimpleQueryMessage]) -> String {
 }
 
 /// As much of a result as a message bears.
-fn beginning(result: &String) -> &str {
+fn beginning(result: &str) -> &str {
     result.get(..1000).unwrap_or(result)
 }
 
@@ -112,8 +112,8 @@ fn compare(suite: &Suite, labels: &HashMap<&String, usize>, results: &[String]) 
                 suite.name,
                 goal.ours,
                 goal.other,
-                ours.map_or("(no contender)", beginning),
-                other.map_or("(no contender)", beginning)
+                ours.map_or("(no contender)", |result| beginning(result)),
+                other.map_or("(no contender)", |result| beginning(result))
             );
         }
     }
