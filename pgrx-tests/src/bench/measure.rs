@@ -97,6 +97,11 @@ fn text(answer: &[SimpleQueryMessage]) -> String {
     lines.join("\n")
 }
 
+/// As much of a result as a message bears.
+fn beginning(result: &str) -> &str {
+    result.get(..1000).unwrap_or(result)
+}
+
 fn compare(suite: &Suite, labels: &HashMap<&String, usize>, results: &[String]) -> Result<()> {
     for goal in suite.goals.iter().filter(|goal| goal.rule == Rule::Agrees) {
         let of = |label: &String| labels.get(label).and_then(|at| results.get(*at));
@@ -107,8 +112,8 @@ fn compare(suite: &Suite, labels: &HashMap<&String, usize>, results: &[String]) 
                 suite.name,
                 goal.ours,
                 goal.other,
-                ours.map_or("(no contender)", String::as_str),
-                other.map_or("(no contender)", String::as_str)
+                ours.map_or("(no contender)", |result| beginning(result)),
+                other.map_or("(no contender)", |result| beginning(result))
             );
         }
     }

@@ -39,7 +39,8 @@ pub fn section(client: &mut Client, suite: &Suite, timings: &[Timing]) -> Result
     let busy =
         busy_cores().map_or(String::new(), |cores| format!("; other work kept {cores:.1} cores busy after the run"));
     let mut text = format!("## {}\n\n{}\n\n", suite.name, suite.about);
-    let width = suite.contenders.iter().map(|c| c.label.chars().count()).max().unwrap_or(0).max(9);
+    let width =
+        suite.contenders.iter().map(|c| c.label.chars().count()).max().unwrap_or(0).max("a fresh backend".len());
     writeln!(
         text,
         "```text\n{:<width$} | {:>10} | {:>10} | {:>10} | what",
