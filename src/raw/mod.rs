@@ -19,6 +19,7 @@ pub mod server;
 pub mod state;
 pub mod types;
 pub mod varlena;
+pub mod worker;
 pub mod zone;
 
 #[cfg(target_endian = "big")]
