@@ -22,18 +22,13 @@ BEGIN
   RETURN QUERY
     SELECT 'critical', format('%I has the name of the partition for %s and is none', u.partition_name, u.period),
       format('ALTER TABLE %I.%I RENAME TO …', n.nspname, u.partition_name)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    CROSS JOIN LATERAL eventkit.partition_periods(parent, statement_timestamp(), eventkit.partition_horizon(parent, told.premake)) u
-    WHERE c.oid = parent AND u.partition IS NULL
-      AND EXISTS (SELECT FROM pg_class x WHERE x.relnamespace = c.relnamespace AND x.relname = u.partition_name)
-    ORDER BY u.period;
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL eventkit.upcoming_partitions(parent) u
+    WHERE c.oid = parent AND u.taken ORDER BY u.period;
   -- Between.
   RETURN QUERY
-    SELECT 'warning', format('no partition between %s and %s', g.reached, g.from_time),
-      format('CALL eventkit.create_partitions(%L, %L, %L)', parent, g.reached, g.from_time)
-    FROM (SELECT p.from_time, max(p.to_time) OVER (ORDER BY p.from_time ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached
-          FROM eventkit.partitions p WHERE p.parent = parent AND p.from_time IS NOT NULL) g
-    WHERE g.reached < g.from_time ORDER BY g.from_time;
+    SELECT 'warning', format('no partition between %s and %s', g.from_time, g.to_time),
+      format('CALL eventkit.create_partitions(%L, %L, %L)', parent, g.from_time, g.to_time)
+    FROM eventkit.partition_gaps(parent) g ORDER BY g.from_time;
   -- The default partition.
   SELECT p.partdefid INTO rest FROM pg_partitioned_table p WHERE p.partrelid = parent AND p.partdefid <> 0;
   IF rest IS NOT NULL THEN
@@ -160,3 +155,6 @@ $$;
 
 COMMENT ON FUNCTION eventkit.partition_chart(regclass, int) IS
 'Draws the periods of a parent and their rows, as of the last ANALYZE or VACUUM (? before the first), as bars. SELECT eventkit.partition_chart(''app.events'')';
+
+COMMENT ON FUNCTION eventkit.partition_gaps(regclass) IS
+'Lists the times between the partitions of a parent that have none; a key without a zone is read as UTC. SELECT * FROM eventkit.partition_gaps(''app.events'')';

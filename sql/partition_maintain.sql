@@ -274,4 +274,4 @@ COMMENT ON FUNCTION eventkit.schedule_maintenance(text) IS
 REVOKE EXECUTE ON FUNCTION eventkit.schedule_maintenance(text) FROM PUBLIC;
 
 COMMENT ON FUNCTION eventkit.upcoming_partitions(regclass, timestamptz) IS
-'Lists the periods from that of a time (NULL: now) to premake ahead that have no partition or only one for a part of them (named), by what the clocks show at their beginning. SELECT * FROM eventkit.upcoming_partitions(''app.events'')';
+'Lists the periods from that of a time (NULL: now) to premake ahead that have no partition, or one for a part of them only: what the clocks show at the beginning, how many periods ahead, that partition, the name that a new one would have, whether another relation has it. SELECT * FROM eventkit.upcoming_partitions(''app.events'')';

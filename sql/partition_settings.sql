@@ -9,7 +9,8 @@ CREATE TABLE eventkit.partition_settings (
   retention      interval          CHECK (retention OPERATOR(pg_catalog.>=) '0'::pg_catalog.interval),
   on_expiry      text     NOT NULL CHECK (on_expiry OPERATOR(pg_catalog.=) ANY (ARRAY['detach', 'drop', 'move'])),
   expired_schema name              CHECK ((on_expiry OPERATOR(pg_catalog.=) 'move') OPERATOR(pg_catalog.=) (expired_schema IS NOT NULL)),
-  key_unit       text              CHECK (key_unit OPERATOR(pg_catalog.=) ANY (ARRAY['s', 'ms', 'us', 'ns']))
+  key_unit       text              CHECK (key_unit OPERATOR(pg_catalog.=) ANY (ARRAY['s', 'ms', 'us', 'ns'])),
+  archive        text
 );
 
 ALTER TABLE eventkit.partition_settings ENABLE ROW LEVEL SECURITY;

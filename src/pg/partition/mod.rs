@@ -96,7 +96,7 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../../../sql/partition_health.sql",
     name = "partition_health",
-    requires = ["partition_maintain"]
+    requires = ["partition_maintain", maintain::partition_gaps]
 );
 
 /// From 1970-01-01 to 2000-01-01, where the server counts from.

@@ -2,7 +2,7 @@
 
 use super::plans::{plan_function, rows};
 use super::target::Target;
-use super::{catalog, given};
+use super::{catalog, given, maintain};
 use crate::pg::raise::OrRaise;
 use crate::raw::server::as_role;
 use crate::raw::worker;
@@ -58,7 +58,7 @@ pub fn expired_partitions(
 ) -> SetOfIterator<'static, Oid> {
     let found = || -> Result<Vec<Oid>> {
         let parent = given(parent, "parent")?;
-        let target = Target::read(parent)?;
+        let target = maintain::brief(parent)?;
         let limit = limit(parent, &target, older_than, as_of)?;
         expired(&target, limit)
     };
@@ -133,11 +133,15 @@ pub fn run_as_owner(table: Option<Oid>, statement: Option<String>) -> Option<Str
 
 /// A table's quoted, qualified name. Raises `42P01` when it is gone.
 fn named(table: Oid) -> Result<String> {
-    catalog::one::<String>(
-        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+    let names = catalog::one_row(
+        "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
         &[table.into()],
-    )?
-    .ok_or_else(|| error::no_such_table("partition"))
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+    )?;
+    match names {
+        Some((Some(schema), Some(table))) => Ok(name::qualified(&schema, &table)),
+        _ => Err(error::no_such_table("partition")),
+    }
 }
 
 /// Whether the detach of a partition was begun and not ended; `None` for a table that is no partition of the parent.
