@@ -351,6 +351,8 @@ BEGIN
       pg_catalog.format('SELECT eventkit.detach_departing(%L, %L, %L, %L)', parent::pg_catalog.oid, one::pg_catalog.oid, lock_timeout, caller_search_path),
       pg_catalog.format('partition %s is kept', name), locks) t;
     failure := COALESCE(failure, done.failure);
+    -- While one is pending the server detaches no other concurrently, and the plain way would make others wait.
+    EXIT WHEN done.result OPERATOR(pg_catalog.=) 'pending';
     CONTINUE WHEN done.result IS DISTINCT FROM 'detached';
     IF alone THEN
       COMMIT;
@@ -395,7 +397,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) IS
-'Retires the partitions that are wholly before a time (NULL: by the parent''s retention): detached, dropped or moved as its on_expiry says, after the archive procedure, if there is one, has got each. Keeps the default partition and what a foreign key needs, and warns. Call again to end what was interrupted. CALL eventkit.drop_old_partitions(''app.events'', now() - interval ''90 days'')';
+'Retires the partitions that are wholly before a time (NULL: by the parent''s retention): detached, dropped or moved as its on_expiry says, after the archive procedure, if there is one, has got each (again, when rows may have come between). Keeps the default partition and what a foreign key needs, and warns. Call again to end what was interrupted. CALL eventkit.drop_old_partitions(''app.events'', now() - interval ''90 days'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) FROM PUBLIC;
 

@@ -214,7 +214,7 @@ fn plan_drop_old_partitions(parent: Oid, older_than: TimestampWithTimeZone, arch
     let (on_expiry, schema, kept) = told.unwrap_or_default();
     let expiry = Expiry::of(on_expiry.as_deref().unwrap_or("detach"), schema);
     let archive = catalog::one::<String>(
-        "SELECT format('%I.%I', n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+        "SELECT format('%s %I.%I', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
          WHERE p.oid = coalesce($1, to_regprocedure($2)::oid)",
         &[archive.into(), kept.into()],
     )?;

@@ -95,13 +95,13 @@ impl Expiry {
     }
 }
 
-/// All steps for one partition, as a call outside of a transaction block takes them. O(tables).
+/// All steps for one partition, as a call outside of a transaction block takes them; `archive` is `CALL app.hook`, say. O(tables).
 #[must_use]
 pub fn plan(parent: &Parent, partition: &str, pending: bool, expiry: &Expiry, archive: Option<&str>) -> Vec<Step> {
     let table = parent.qualified();
     let mut steps = Vec::new();
     if let Some(archive) = archive {
-        let call = format!("CALL {archive}({}::pg_catalog.regclass)", literal(partition));
+        let call = format!("{archive}({}::pg_catalog.regclass)", literal(partition));
         steps.push(Step::locking(
             call,
             Lock::AccessShare,
