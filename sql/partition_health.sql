@@ -2,14 +2,13 @@
 
 CREATE FUNCTION eventkit.check_partitions(parent regclass) RETURNS TABLE (level text, what text, hint text)
 STABLE PARALLEL RESTRICTED COST 1000000 ROWS 5 LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET row_security = off
+SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
   told eventkit.partition_settings;
   lacking int;
   rest oid;
-  held boolean;
 BEGIN
   SELECT s.* INTO told FROM eventkit.partition_settings s WHERE s.parent = parent;
   -- Ahead.
@@ -31,11 +30,8 @@ BEGIN
     FROM eventkit.partition_gaps(parent) g ORDER BY g.from_time;
   -- The default partition.
   SELECT p.partdefid INTO rest FROM pg_partitioned_table p WHERE p.partrelid = parent AND p.partdefid <> 0;
-  IF rest IS NOT NULL THEN
-    EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %s)', rest::regclass) INTO held;
-    IF held THEN
-      RETURN QUERY SELECT 'warning', format('default partition %s holds rows', rest::regclass), format('CALL eventkit.drain_default(%L)', parent);
-    END IF;
+  IF rest IS NOT NULL AND eventkit.has_rows(rest) THEN
+    RETURN QUERY SELECT 'warning', format('default partition %s holds rows', rest::regclass), format('CALL eventkit.drain_default(%L)', parent);
   END IF;
   -- Detaches and departures.
   RETURN QUERY

@@ -59,7 +59,7 @@ COMMENT ON FUNCTION eventkit.clean_run_history(interval) IS
 
 CREATE FUNCTION eventkit.due_work(parent regclass, as_of timestamptz, OUT missing timestamp[], OUT rows_in_default boolean, OUT expired boolean)
 STABLE PARALLEL RESTRICTED COST 100000 LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET row_security = off
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   rest oid;
@@ -67,10 +67,7 @@ BEGIN
   SELECT coalesce(array_agg(u.period ORDER BY u.period), '{}') INTO missing
     FROM eventkit.upcoming_partitions(parent, as_of) u WHERE u.partition IS NULL;
   SELECT p.partdefid INTO rest FROM pg_partitioned_table p WHERE p.partrelid = parent AND p.partdefid <> 0;
-  rows_in_default := false;
-  IF rest IS NOT NULL THEN
-    EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %s)', rest::regclass) INTO rows_in_default;
-  END IF;
+  rows_in_default := rest IS NOT NULL AND eventkit.has_rows(rest);
   expired := EXISTS (SELECT FROM eventkit.partition_departures d WHERE d.parent = due_work.parent)
     OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = due_work.parent AND i.inhdetachpending);
   IF NOT expired AND EXISTS (SELECT FROM eventkit.partition_settings s WHERE s.parent = due_work.parent AND s.retention IS NOT NULL) THEN

@@ -111,6 +111,22 @@ $$;
 COMMENT ON FUNCTION eventkit.check_unreferenced(regclass, regclass, text) IS
 'Raises an error that names the foreign key when one needs rows of a partition, or those of them that satisfy a condition. SELECT eventkit.check_unreferenced(''app.events'', ''app.events_20240101'')';
 
+CREATE FUNCTION eventkit.has_rows("table" regclass, since xid DEFAULT NULL) RETURNS boolean
+STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE plpgsql
+-- Rows that a policy hides are rows: an error says so rather than a wrong answer.
+SET search_path = pg_catalog, pg_temp SET row_security = off
+AS $$
+DECLARE
+  found boolean;
+BEGIN
+  EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %s WHERE $1 IS NULL OR (age(xmin) > age($1)) IS NOT TRUE)', "table") INTO found USING since;
+  RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.has_rows(regclass, xid) IS
+'Tells whether a table has rows, or such as a transaction from this one on may have written. SELECT eventkit.has_rows(''app.events_default'')';
+
 CREATE FUNCTION eventkit.departing_partitions(parent regclass, older_than timestamptz DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS regclass[]
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
@@ -228,12 +244,11 @@ COMMENT ON FUNCTION eventkit.detach_departing(regclass, regclass, interval, text
 
 CREATE FUNCTION eventkit.end_departure(parent regclass, partition regclass, lock_timeout interval, caller_search_path text) RETURNS text
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET row_security = off
+SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
   begun eventkit.partition_departures;
-  late boolean;
 BEGIN
   SELECT d.* INTO begun FROM eventkit.partition_departures d WHERE d.partition = partition AND d.parent = parent;
   IF begun.partition IS NULL THEN
@@ -241,8 +256,7 @@ BEGIN
   ELSIF EXISTS (SELECT FROM pg_class c WHERE c.oid = partition AND NOT c.relispartition) THEN
     IF begun.on_expiry = 'drop' AND begun.archived_since IS NOT NULL THEN
       -- Rows that came between the hook and the detach; nobody can add more.
-      EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %s WHERE (age(xmin) > age($1)) IS NOT TRUE)', partition) INTO late USING begun.archived_since;
-      IF late THEN
+      IF eventkit.has_rows(partition, begun.archived_since) THEN
         PERFORM eventkit.call_archive(begun.archive, partition, caller_search_path);
       END IF;
     END IF;
