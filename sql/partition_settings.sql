@@ -9,7 +9,8 @@ CREATE TABLE eventkit.partition_settings (
   retention      interval          CHECK (retention OPERATOR(pg_catalog.>=) '0'::pg_catalog.interval),
   on_expiry      text     NOT NULL CHECK (on_expiry OPERATOR(pg_catalog.=) ANY (ARRAY['detach', 'drop', 'move'])),
   expired_schema name              CHECK ((on_expiry OPERATOR(pg_catalog.=) 'move') OPERATOR(pg_catalog.=) (expired_schema IS NOT NULL)),
-  key_unit       text              CHECK (key_unit OPERATOR(pg_catalog.=) ANY (ARRAY['s', 'ms', 'us', 'ns']))
+  key_unit       text              CHECK (key_unit OPERATOR(pg_catalog.=) ANY (ARRAY['s', 'ms', 'us', 'ns'])),
+  archive        text
 );
 
 ALTER TABLE eventkit.partition_settings ENABLE ROW LEVEL SECURITY;
@@ -41,6 +42,7 @@ COMMENT ON COLUMN eventkit.partition_settings.retention IS 'How long rows are ke
 COMMENT ON COLUMN eventkit.partition_settings.on_expiry IS 'What becomes of an expired partition: detach, drop or move.';
 COMMENT ON COLUMN eventkit.partition_settings.expired_schema IS 'The schema that expired partitions are moved to.';
 COMMENT ON COLUMN eventkit.partition_settings.key_unit IS 'What a bigint key counts: s, ms, us or ns since 1970.';
+COMMENT ON COLUMN eventkit.partition_settings.archive IS 'The procedure that gets an expired partition before it goes, as in app.archive(regclass).';
 COMMENT ON POLICY reader ON eventkit.partition_settings IS 'Whoever has a right on a parent sees its settings.';
 COMMENT ON POLICY owner ON eventkit.partition_settings IS 'Whoever has the rights of its owner changes them.';
 COMMENT ON POLICY sweeper ON eventkit.partition_settings IS 'Settings of a dropped parent are anybody''s to remove.';

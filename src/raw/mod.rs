@@ -31,6 +31,7 @@ pub mod user_events;
 pub mod varlena;
 pub mod window;
 pub mod wire;
+pub mod worker;
 pub mod zone;
 
 #[cfg(target_endian = "big")]

@@ -16,3 +16,21 @@ pub fn in_transaction_block() -> bool {
 pub fn poll() {
     pgrx::check_for_interrupts!();
 }
+
+/// Runs `work` with the rights of another role and none to change roles, as the server does in maintenance of others' tables:
+/// functions that the role has put into its tables cannot use the rights of the one who calls.
+pub fn as_role<T>(role: pgrx::pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    use pgrx::pg_sys;
+    const RESTRICTED: i32 = pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+    let (mut before, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: reads and sets two variables of this backend. After an error the end of the transaction or subtransaction,
+    // without which nobody goes on, puts them back.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
+        pg_sys::SetUserIdAndSecContext(role, context | RESTRICTED);
+    }
+    let done = work();
+    // SAFETY: as above.
+    unsafe { pg_sys::SetUserIdAndSecContext(before, context) }
+    done
+}

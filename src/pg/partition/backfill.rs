@@ -35,7 +35,7 @@ impl Pair {
     }
 
     /// The newest period that is moved: that of ten years from now.
-    fn newest(&self) -> Result<Period> {
+    pub fn newest(&self) -> Result<Period> {
         self.target.calendar()?.of_instant(catalog::newest_instant()?)
     }
 

@@ -3,8 +3,11 @@
 
 mod backfill;
 mod catalog;
+mod drain;
+mod maintain;
 mod periods;
 mod plans;
+mod retire;
 mod target;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
@@ -59,6 +62,41 @@ pgrx::extension_sql_file!(
         backfill::backfill_left_behind,
         backfill::backfill_differences
     ]
+);
+pgrx::extension_sql_file!(
+    "../../../sql/partition_retire.sql",
+    name = "partition_retire",
+    requires = [
+        "partition_create",
+        retire::expired_partitions,
+        retire::detach_concurrently,
+        retire::run_as_owner,
+        retire::plan_detach_partition,
+        retire::plan_expired_table,
+        retire::plan_drop_old_partitions
+    ]
+);
+pgrx::extension_sql_file!(
+    "../../../sql/partition_drain.sql",
+    name = "partition_drain",
+    requires = [
+        "partition_retire",
+        drain::next_default_period,
+        drain::default_left_behind,
+        drain::default_period_rows,
+        drain::plan_drain_period,
+        drain::plan_drain_default
+    ]
+);
+pgrx::extension_sql_file!(
+    "../../../sql/partition_maintain.sql",
+    name = "partition_maintain",
+    requires = ["partition_retire", "partition_drain", "partition_manage", maintain::upcoming_partitions]
+);
+pgrx::extension_sql_file!(
+    "../../../sql/partition_health.sql",
+    name = "partition_health",
+    requires = ["partition_maintain", maintain::partition_gaps]
 );
 
 /// From 1970-01-01 to 2000-01-01, where the server counts from.

@@ -19,7 +19,7 @@ use pgrx::prelude::*;
 /// A plan's row: step, statement, lock, target, reason.
 type Row = (i32, Option<String>, Option<String>, String, String);
 
-fn rows(steps: Vec<Step>) -> TableIterator<'static, Row> {
+pub(super) fn rows(steps: Vec<Step>) -> TableIterator<'static, Row> {
     TableIterator::new((1..).zip(steps).map(|(number, step)| {
         (number, step.statement, step.lock.map(|l| l.sql().to_owned()), step.target, step.reason)
     }))
@@ -46,6 +46,8 @@ macro_rules! plan_function {
         }
     };
 }
+
+pub(super) use plan_function;
 
 plan_function! {
 /// The steps of `create_partition`, without doing them.

@@ -129,6 +129,20 @@ pub fn retention_negative(months: i32, days: i32, micros: i64) -> Error {
     )
 }
 
+/// `55000`: partitions expire by a retention that the parent does not have.
+#[must_use]
+pub fn no_retention(table: &str) -> Error {
+    error(
+        Condition::ObjectNotInPrerequisiteState,
+        format!("{table} has no retention"),
+        "Without a retention only argument \"older_than\" tells which partitions are old.".into(),
+        format!(
+            "Name a time: CALL eventkit.drop_old_partitions('{0}', now() - interval '90 days'), or set one: CALL eventkit.manage_partitions('{0}', retention => '90 days').",
+            table.replace('\'', "''")
+        ),
+    )
+}
+
 /// `22023`: no such way to retire a partition.
 #[must_use]
 pub fn unknown_expiry(found: &str) -> Error {
@@ -317,7 +331,9 @@ pub fn default_holds_rows(period: &str, default: &str, rows: i64, range: &str) -
         Condition::CheckViolation,
         format!("default partition {default} holds {rows} rows of {period}"),
         "With a partition of its own the period's rows could not stay there.".into(),
-        format!("See them with: SELECT * FROM {default} WHERE {range}; move them out, then call again."),
+        format!(
+            "See them with: SELECT * FROM {default} WHERE {range}; give them a partition of their own with CALL eventkit.drain_default(…) of the parent."
+        ),
     )
 }
 

@@ -1,0 +1,319 @@
+//! Draining the default partition: what moves and what stays, readers and writers meanwhile, kills, keys, triggers, roles.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::{fails, lines, number, open, value};
+use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
+
+/// A parent whose rows, 1000 a day of four days, all lie in the default partition.
+const EVENTS: &str = "CREATE TABLE e (id int, at timestamptz NOT NULL, twice int GENERATED ALWAYS AS (id * 2) STORED, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE rest PARTITION OF e DEFAULT;
+    INSERT INTO e (id, at) SELECT n, '2024-01-01 00:00Z'::timestamptz + n * interval '86.4 seconds' FROM generate_series(0, 3999) n;";
+
+fn where_rows_are(s: &Session) -> Vec<String> {
+    lines(
+        s,
+        "SELECT tableoid::regclass, count(*), sum(twice) FROM e GROUP BY tableoid ORDER BY tableoid::regclass::text",
+    )
+}
+
+const DRAINED: [&str; 4] =
+    ["e_20240101|1000|999000", "e_20240102|1000|2999000", "e_20240103|1000|4999000", "e_20240104|1000|6999000"];
+
+#[test]
+fn rows_move_to_partitions_of_their_own() {
+    for batch in [0, 500, 10_000] {
+        let (_db, s) = open(EVENTS);
+        s.query(&format!("CALL eventkit.drain_default('e', batch_rows => {batch})")).unwrap();
+        let heard = s.take_notices().join("\n");
+        assert_eq!(heard.matches("1000 rows moved").count(), 4, "{heard}");
+        assert!(!heard.contains("WARNING"), "{heard}");
+        assert_eq!(where_rows_are(&s), DRAINED);
+        assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0");
+        assert_eq!(value(&s, "SELECT count(*) FROM pg_constraint WHERE conname ~ '^partition_(bound|excludes)'"), "0");
+        s.query("CALL eventkit.drain_default('e')").unwrap();
+        assert_eq!(s.take_notices().len(), 0, "nothing more to do");
+        // Days without rows there were never in the way.
+        s.query(
+            "INSERT INTO e (id, at) VALUES (1, '2024-02-01 00:00Z'); CALL eventkit.create_partition('e', '2024-02-02')",
+        )
+        .unwrap();
+        let refused = fails(&s, "CALL eventkit.create_partition('e', '2024-02-01')");
+        assert_eq!(refused.sqlstate, "23514");
+        assert!(refused.hint.unwrap().contains("drain_default"));
+    }
+}
+
+#[test]
+fn what_no_period_is_made_for_stays_and_is_reported() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz) PARTITION BY RANGE (at); CREATE TABLE rest PARTITION OF e DEFAULT; \
+         INSERT INTO e VALUES (1, NULL), (2, 'infinity'), (3, '-infinity'), (4, '1969-12-31'), (5, now() + interval '11 years'), (6, '2024-01-01 12:00Z')",
+    );
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("WARNING: rows stay in the default partition of e: "), "{heard}");
+    assert_eq!(value(&s, "SELECT string_agg(id::text, '' ORDER BY id) FROM rest"), "12345");
+    assert_eq!(value(&s, "SELECT id FROM e_20240101"), "6");
+    assert_eq!(value(&s, "SELECT sum(row_count) FROM eventkit.default_left_behind('e')"), "5");
+    s.query("CREATE TABLE none (at date) PARTITION BY RANGE (at); CALL eventkit.drain_default('none')").unwrap();
+    for (call, state) in [
+        ("'e', batch_rows => -1", "22023"),
+        ("'e', batch_rows => NULL", "22023"),
+        ("NULL", "22004"),
+        ("'rest'", "42809"),
+        ("'e', lock_timeout => '0'", "22023"),
+    ] {
+        assert_eq!(fails(&s, &format!("CALL eventkit.drain_default({call})")).sqlstate, state, "{call}");
+    }
+}
+
+#[test]
+fn one_period_that_cannot_move_does_not_stop_the_rest() {
+    let (_db, s) = open(&format!("{EVENTS} CREATE TABLE e_20240102 (stranger int)"));
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("WARNING: rows of 2024-01-02 00:00 stay in the default partition: relation \"public\".\"e_20240102\" exists already"), "{heard}");
+    assert_eq!(where_rows_are(&s).len(), 4);
+    assert_eq!(value(&s, "SELECT count(*) FROM rest"), "1000");
+}
+
+#[test]
+fn readers_never_see_a_wrong_count_and_writers_no_error() {
+    for batch in [0, 10_000] {
+        let (db, s) = open(EVENTS);
+        let (counter, writer, repeatable) =
+            (db.session("counter").unwrap(), db.session("writer").unwrap(), db.session("repeatable").unwrap());
+        // Each in a loop of its own: a count per statement, an INSERT and an UPDATE per transaction.
+        let _ = counter.query("CREATE TABLE counts (n bigint); CREATE TABLE done ()");
+        counter.run("DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_tables WHERE tablename = 'stop') LOOP INSERT INTO counts SELECT count(*) FROM e WHERE id < 4000; COMMIT; END LOOP; END $$");
+        repeatable.run("DO $$ DECLARE a bigint; b bigint; BEGIN WHILE NOT EXISTS (SELECT FROM pg_tables WHERE tablename = 'stop') LOOP COMMIT; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
+            SELECT count(*) INTO a FROM e WHERE id < 4000; SELECT count(*) INTO b FROM e WHERE id < 4000; INSERT INTO counts VALUES (a), (b); COMMIT; END LOOP; END $$");
+        writer.run("DO $$ DECLARE n int := 10000; BEGIN WHILE NOT EXISTS (SELECT FROM pg_tables WHERE tablename = 'stop') LOOP n := n + 1; \
+            INSERT INTO e (id, at) VALUES (n, '2024-01-01 00:00Z'::timestamptz + (n % 96) * interval '1 hour'); UPDATE e SET id = id + 1000000 WHERE id = n - 3; COMMIT; END LOOP; END $$");
+        wait::until(
+            db.cluster,
+            &db.name,
+            "(SELECT count(*) FROM counts) > 5 AND (SELECT count(*) FROM e WHERE id >= 10000) > 5",
+        )
+        .unwrap();
+        s.query(&format!(
+            "CALL eventkit.drain_default('e', batch_rows => {batch}, lock_timeout => '300 milliseconds')"
+        ))
+        .unwrap();
+        let before = number(&s, "SELECT count(*) FROM counts");
+        wait::until(db.cluster, &db.name, &format!("(SELECT count(*) FROM counts) > {before} + 5")).unwrap();
+        s.query("CREATE TABLE stop ()").unwrap();
+        counter.join().unwrap();
+        repeatable.join().unwrap();
+        writer.join().unwrap();
+        let heard = s.take_notices().join("\n");
+        assert!(!heard.contains("WARNING"), "{heard}");
+        assert_eq!(lines(&s, "SELECT DISTINCT n FROM counts"), ["4000"], "batch_rows {batch}");
+        assert_eq!(value(&s, "SELECT count(*) FROM e WHERE id < 4000"), "4000");
+        let (least, most) = (
+            number(&s, "SELECT count(*) FROM e WHERE id >= 10000"),
+            number(&s, "SELECT count(DISTINCT id % 1000000) FROM e WHERE id >= 10000"),
+        );
+        assert_eq!(least, most, "no row of the writer is doubled");
+        assert_eq!(number(&s, "SELECT max(id % 1000000) FROM e WHERE id >= 10000"), 10_000 + most, "none is lost");
+    }
+}
+
+#[test]
+fn rows_changed_between_the_copy_and_the_lock() {
+    let (db, s) = open(EVENTS);
+    for change in [
+        "DELETE FROM e WHERE id = 3500",
+        "UPDATE e SET id = 5000 WHERE id = 3501",
+        "INSERT INTO e (id, at) VALUES (6000, '2024-01-04 12:00Z')",
+        "UPDATE e SET at = at - interval '3 days' WHERE id = 3502",
+    ] {
+        let reader = db.session("reader").unwrap();
+        reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+        s.run("CALL eventkit.drain_default('e', batch_rows => 0, lock_timeout => '200 milliseconds')");
+        wait::until_blocked(db.cluster, &s).unwrap();
+        reader.query(&format!("{change}; COMMIT")).unwrap();
+        s.join().unwrap();
+        let heard = s.take_notices().join("\n");
+        assert!(!heard.contains("WARNING"), "{change}: {heard}");
+        assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0", "{change}");
+        // Back to where it was.
+        s.query("BEGIN; CREATE TEMP TABLE kept AS SELECT id, at FROM e; DROP TABLE e_20240101, e_20240102, e_20240103, e_20240104; INSERT INTO e (id, at) SELECT * FROM kept; DROP TABLE kept; COMMIT").unwrap();
+    }
+    assert_eq!(value(&s, "SELECT count(*) FROM e"), "4000");
+    assert_eq!(
+        value(
+            &s,
+            "SELECT string_agg(id || ' ' || at::date, ', ' ORDER BY id) FROM e WHERE id IN (3500, 3501, 3502) OR id > 4000"
+        ),
+        "3502 2024-01-01, 5000 2024-01-04, 6000 2024-01-04"
+    );
+}
+
+#[test]
+fn a_long_reader_is_waited_for_in_short_turns_only() {
+    let (db, s) = open(EVENTS);
+    let reader = db.session("reader").unwrap();
+    reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+    s.query("CALL eventkit.drain_default('e', lock_timeout => '2 milliseconds')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert_eq!(heard.matches("could not get the locks in 20 attempts").count(), 4, "{heard}");
+    assert_eq!(value(&s, "SELECT count(*) FROM pg_class WHERE relname ~ '^e_2024'"), "0");
+    reader.query("COMMIT").unwrap();
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    assert_eq!(where_rows_are(&s), DRAINED);
+}
+
+#[test]
+fn a_kill_leaves_all_rows_in_one_place_and_the_next_call_moves_them() {
+    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
+    cluster.create_database("d").unwrap();
+    cluster.create_extension("d").unwrap();
+    let setup = Session::open(&cluster, "d", "setup").unwrap();
+    setup.query(EVENTS).unwrap();
+    setup
+        .query(
+            "CREATE TABLE stop (tag text); CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+               IF EXISTS (SELECT FROM public.stop s WHERE s.tag = tg_tag || (SELECT count(*) FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r')) THEN PERFORM pg_advisory_lock(1); END IF; END $$; \
+             CREATE EVENT TRIGGER stop ON ddl_command_end EXECUTE FUNCTION stop()",
+        )
+        .unwrap();
+    for (round, (tag, batch)) in
+        [("CREATE TABLE1", 0), ("CREATE INDEX2", 0), ("ALTER TABLE3", 10_000)].into_iter().enumerate()
+    {
+        let s = Session::open(&cluster, "d", "holder").unwrap();
+        s.query(&format!("SELECT pg_advisory_lock(1); TRUNCATE stop; INSERT INTO stop VALUES ('{tag}')")).unwrap();
+        let victim = Session::open(&cluster, "d", "victim").unwrap();
+        victim.run(&format!("CALL eventkit.drain_default('e', batch_rows => {batch})"));
+        wait::until_blocked(&cluster, &victim).unwrap();
+        cluster.kill_backend(victim.pid()).unwrap();
+        victim.join().unwrap_err();
+        while cluster.log().unwrap().matches("reinitializing").count() <= round {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        cluster.wait_until_ready().unwrap();
+        let s = Session::open(&cluster, "d", "look").unwrap();
+        assert_eq!(value(&s, "SELECT count(*) FROM e"), "4000", "{tag}");
+        assert_eq!(where_rows_are(&s).len(), round + 1, "{tag}");
+        assert_eq!(
+            value(
+                &s,
+                "SELECT count(*) FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r' AND NOT relispartition"
+            ),
+            "0",
+            "{tag}"
+        );
+    }
+    let s = Session::open(&cluster, "d", "last").unwrap();
+    s.query("TRUNCATE stop; CALL eventkit.drain_default('e')").unwrap_or_else(|_| Vec::new());
+    s.query("TRUNCATE stop").unwrap();
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    assert_eq!(where_rows_are(&s), DRAINED);
+}
+
+#[test]
+fn two_at_once_and_one_who_makes_the_same_day() {
+    let (db, a) = open(EVENTS);
+    let (b, c) = (db.session("second").unwrap(), db.session("third").unwrap());
+    a.run("CALL eventkit.drain_default('e', 0)");
+    b.run("CALL eventkit.drain_default('e')");
+    c.run("DO $$ BEGIN FOR n IN 1..20 LOOP BEGIN CALL eventkit.create_partition('e', '2024-01-02'); EXCEPTION WHEN check_violation THEN NULL; END; COMMIT; END LOOP; END $$");
+    a.join().unwrap();
+    b.join().unwrap();
+    c.join().unwrap();
+    a.query("CALL eventkit.drain_default('e')").unwrap();
+    assert_eq!(where_rows_are(&a), DRAINED);
+}
+
+#[test]
+fn keys_that_point_to_the_rows_keep_them_and_triggers_stay_quiet() {
+    let (_db, s) = open(&format!(
+        "{EVENTS} CREATE TABLE days (day int PRIMARY KEY); INSERT INTO days SELECT generate_series(0, 9000); ALTER TABLE e ADD FOREIGN KEY (id) REFERENCES days;
+         CREATE TABLE heard (what text); CREATE FUNCTION hear() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.heard VALUES (tg_name || tg_op); RETURN NULL; END $$;
+         CREATE TRIGGER every AFTER INSERT OR DELETE ON e FOR EACH ROW EXECUTE FUNCTION hear(); CREATE TRIGGER own AFTER DELETE ON rest FOR EACH STATEMENT EXECUTE FUNCTION hear();
+         CREATE TRIGGER idle BEFORE DELETE ON rest FOR EACH ROW EXECUTE FUNCTION hear(); ALTER TABLE rest DISABLE TRIGGER idle; ALTER TABLE rest ENABLE ALWAYS TRIGGER own;
+         CREATE TABLE notes (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e (id, at) ON DELETE CASCADE); INSERT INTO notes SELECT id, at FROM e WHERE id = 1500"
+    ));
+    let states =
+        "SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'rest'::regclass AND NOT tgisinternal ORDER BY 1";
+    let before = lines(&s, states);
+    let _ = s.take_notices();
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(
+        heard.contains("WARNING: rows of 2024-01-02 00:00 stay in the default partition: ")
+            && heard.contains("is still needed by foreign key"),
+        "{heard}"
+    );
+    assert_eq!(value(&s, "SELECT count(*) FROM notes"), "1");
+    assert_eq!(value(&s, "SELECT count(*) FROM rest"), "1000");
+    s.query("DELETE FROM notes; CALL eventkit.drain_default('e', 0)").unwrap();
+    assert_eq!(where_rows_are(&s), DRAINED);
+    assert_eq!(value(&s, "SELECT count(*) FROM heard"), "0");
+    assert_eq!(lines(&s, states), before);
+    s.query("DELETE FROM e WHERE id = 1").unwrap();
+    assert_eq!(lines(&s, "SELECT what FROM heard"), ["everyDELETE"]);
+    assert_eq!(fails(&s, "INSERT INTO e (id, at) VALUES (9999, '2024-01-02')").sqlstate, "23503");
+}
+
+#[test]
+fn every_type_of_key() {
+    let (_db, s) = open("");
+    for (key, unit, inside) in [
+        ("date", "NULL", "'2024-02-29'"),
+        ("timestamp", "NULL", "'2024-02-29 23:00'"),
+        ("timestamptz", "NULL", "'2024-02-29 14:00Z'"),
+        ("bigint", "'ms'", "1709215200000"),
+        ("uuid", "NULL", "'018df529-8000-7000-8000-000000000000'"),
+    ] {
+        s.query(&format!("DROP TABLE IF EXISTS e; CREATE TABLE e (k {key}) PARTITION BY RANGE (k); CREATE TABLE rest PARTITION OF e DEFAULT; DELETE FROM eventkit.partition_settings; \
+             INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry, key_unit) VALUES ('e', '1 day', 'Asia/Tokyo', 0, 'detach', {unit}); INSERT INTO e VALUES ({inside})")).unwrap();
+        s.query("CALL eventkit.drain_default('e')").unwrap();
+        assert_eq!(value(&s, "SELECT tableoid::regclass FROM e"), "e_20240229", "{key}");
+    }
+}
+
+#[test]
+fn the_steps_of_a_plan_do_the_same_and_a_block_can_take_it_back() {
+    for batch in [0, 10_000] {
+        let (_db, s) = open(EVENTS);
+        let plan = lines(&s, &format!("SELECT statement FROM eventkit.plan_drain_default('e', {batch}) ORDER BY step"));
+        assert_eq!(value(&s, "SELECT count(*) FROM rest"), "4000", "a plan does nothing");
+        s.query("BEGIN; CALL eventkit.drain_default('e')").unwrap();
+        assert_eq!(where_rows_are(&s), DRAINED);
+        s.query("ROLLBACK").unwrap();
+        assert_eq!(value(&s, "SELECT count(*) FROM rest"), "4000");
+        s.query("BEGIN").unwrap();
+        for statement in &plan {
+            s.query(statement).unwrap();
+            if statement == "COMMIT" {
+                s.query("BEGIN").unwrap();
+            }
+        }
+        s.query("COMMIT").unwrap();
+        assert_eq!(where_rows_are(&s), DRAINED, "{batch}");
+    }
+}
+
+#[test]
+fn an_owner_may_and_a_superuser_lends_nothing() {
+    let (db, s) = open("");
+    let (owner, guest) = (format!("owner_{}", db.name), format!("guest_{}", db.name));
+    s.query(&format!("CREATE ROLE {owner} LOGIN; CREATE ROLE {guest} LOGIN; GRANT ALL ON SCHEMA public TO {owner}; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {owner}, {guest}")).unwrap();
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    // A function in the owner's table that would use the rights of whoever moves the rows.
+    as_owner.query("CREATE FUNCTION who() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN IF current_user = 'postgres' THEN RAISE EXCEPTION 'lent'; END IF; RETURN true; END $$").unwrap();
+    as_owner.query(EVENTS).unwrap();
+    as_owner.query("ALTER TABLE e ADD CHECK (who())").unwrap();
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    s.query(&format!("GRANT ALL ON e TO {guest}")).unwrap();
+    assert_eq!(fails(&as_guest, "CALL eventkit.drain_default('e')").sqlstate, "42501");
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    assert!(!s.take_notices().join("").contains("lent"));
+    assert_eq!(where_rows_are(&s), DRAINED);
+    as_owner.query("INSERT INTO e (id, at) VALUES (1, '2024-03-01 00:00Z')").unwrap();
+    as_owner.query("CALL eventkit.drain_default('e')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0");
+}

@@ -1,0 +1,125 @@
+//! The view of what is wrong: one row for each thing that is, none when all is well; the chart.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::{fails, lines, open, value};
+use eventkit_tests::Session;
+
+fn what(s: &Session) -> String {
+    lines(s, "SELECT level, what FROM eventkit.partition_health ORDER BY level, what").join("\n")
+}
+
+#[test]
+fn each_thing_that_is_wrong_has_a_row_and_its_hint_mends_it() {
+    let (_db, s) = open("CREATE TABLE e (id int, at timestamptz NOT NULL) PARTITION BY RANGE (at)");
+    assert_eq!(what(&s), "", "nothing is managed");
+    s.query("CALL eventkit.manage_partitions('e', premake => 2, retention => '30 days')").unwrap();
+    assert_eq!(what(&s), "warning|maintain has never run");
+    s.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(what(&s), "");
+    let name = |days: i32| {
+        value(&s, &format!("SELECT 'e_' || to_char(now() AT TIME ZONE 'UTC' + {days} * interval '1 day', 'YYYYMMDD')"))
+    };
+    let (today, tomorrow, next) = (name(0), name(1), name(2));
+    for (breaks, level, says, mends) in [
+        (format!("DROP TABLE {next}"), "warning", "1 of 2 periods ahead have no partition".to_owned(), "CALL eventkit.maintain()".to_owned()),
+        (format!("DROP TABLE {today}"), "critical", "the present period has no partition".to_owned(), "CALL eventkit.maintain()".to_owned()),
+        (
+            format!("DROP TABLE {tomorrow}; CREATE TABLE {tomorrow} (stranger int)"),
+            "critical",
+            format!("{tomorrow} has the name of the partition for"),
+            format!("ALTER TABLE {tomorrow} RENAME TO other_{tomorrow}; CALL eventkit.create_partitions('e', now(), now() + interval '2 days')"),
+        ),
+        (
+            "CALL eventkit.create_partition('e', current_date - 5)".to_owned(),
+            "warning",
+            "no partition between".to_owned(),
+            "CALL eventkit.create_partitions('e', now() - interval '5 days', now())".to_owned(),
+        ),
+        (
+            "CREATE TABLE rest PARTITION OF e DEFAULT; INSERT INTO e VALUES (1, now() + interval '9 days')".to_owned(),
+            "warning",
+            "default partition public.rest holds rows".to_owned(),
+            "DELETE FROM rest".to_owned(),
+        ),
+        (
+            format!("ALTER TABLE {today} ADD CONSTRAINT positive CHECK (id > 0) NOT VALID"),
+            "warning",
+            format!("constraint positive of public.{today} is not validated"),
+            format!("ALTER TABLE public.{today} VALIDATE CONSTRAINT positive"),
+        ),
+        ("CREATE INDEX by_id ON ONLY e (id)".to_owned(), "critical", "has no index like public.by_id".to_owned(), "DROP INDEX by_id".to_owned()),
+        ("CREATE INDEX by_id ON ONLY e (id)".to_owned(), "critical", "index public.by_id of public.e is not valid".to_owned(), "DROP INDEX by_id".to_owned()),
+        (
+            "UPDATE eventkit.run_history SET started_at = now() - interval '2 days'".to_owned(),
+            "warning",
+            "maintain has not run since".to_owned(),
+            "CALL eventkit.maintain()".to_owned(),
+        ),
+        (
+            "DROP TABLE rest; CALL eventkit.create_partitions('e', now() - interval '40 days', now() - interval '5 days')".to_owned(),
+            "warning",
+            "expired more than a day ago".to_owned(),
+            "CALL eventkit.drop_old_partitions('e')".to_owned(),
+        ),
+        (
+            "UPDATE eventkit.partition_settings SET time_zone = 'Nowhere/Else'".to_owned(),
+            "critical",
+            "it cannot be checked: time zone \"Nowhere/Else\" not recognized".to_owned(),
+            "UPDATE eventkit.partition_settings SET time_zone = 'UTC'".to_owned(),
+        ),
+    ] {
+        for statement in breaks.split("; ") {
+            s.query(statement).unwrap_or_else(|f| panic!("{f}\n{statement}"));
+        }
+        let found = what(&s);
+        assert!(found.lines().any(|l| l.starts_with(level) && l.contains(&says)), "{breaks}: {found}");
+        assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_health WHERE hint = '' OR hint IS NULL"), "0");
+        for statement in mends.split("; ") {
+            s.query(statement).unwrap_or_else(|f| panic!("{f}\n{statement}"));
+        }
+        assert_eq!(what(&s), "", "{mends}");
+    }
+}
+
+#[test]
+fn a_failure_of_the_last_run_is_shown_until_it_is_mended() {
+    let (_db, s) = open(
+        "CREATE TABLE e (at timestamptz) PARTITION BY RANGE (at); CALL eventkit.manage_partitions('e', premake => 0)",
+    );
+    s.query("DO $$ DECLARE t text := (SELECT partition::text FROM eventkit.partitions); BEGIN EXECUTE 'DROP TABLE ' || t; EXECUTE 'CREATE TABLE ' || t || ' ()'; END $$").unwrap();
+    s.query("CALL eventkit.maintain()").unwrap();
+    assert!(what(&s).contains("warning|the last premake of public.e failed: relation"), "{}", what(&s));
+    s.query("DO $$ BEGIN EXECUTE 'DROP TABLE e_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'); END $$").unwrap();
+    s.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(what(&s), "");
+}
+
+#[test]
+fn one_sees_what_is_ones_own() {
+    let (db, s) = open(
+        "CREATE TABLE e (at timestamptz) PARTITION BY RANGE (at); INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry) VALUES ('e', '1 day', 'UTC', 0, 'detach')",
+    );
+    let guest = format!("guest_{}", db.name);
+    s.query(&format!("CREATE ROLE {guest} LOGIN; GRANT ALL ON e TO {guest}")).unwrap();
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    assert!(what(&s).contains("critical|the present period has no partition"));
+    assert!(!what(&as_guest).contains("critical"), "{}", what(&as_guest));
+    s.query(&format!("ALTER TABLE e OWNER TO {guest}")).unwrap();
+    assert!(what(&as_guest).contains("critical|the present period has no partition"), "{}", what(&as_guest));
+}
+
+#[test]
+fn the_chart_has_a_bar_for_each_period() {
+    let (_db, s) = open("CREATE TABLE e (id int, at timestamptz) PARTITION BY RANGE (at)");
+    s.query("CALL eventkit.create_partitions('e', '2024-01-01 00:00Z', '2024-01-04 00:00Z')").unwrap();
+    s.query("CREATE TABLE rest PARTITION OF e DEFAULT").unwrap();
+    s.query("INSERT INTO e SELECT n, '2024-01-01 00:00Z' FROM generate_series(1, 100) n; INSERT INTO e SELECT n, '2024-01-02 00:00Z' FROM generate_series(1, 25) n").unwrap();
+    s.query("ANALYZE e_20240101, e_20240102, e_20240103").unwrap();
+    assert_eq!(
+        lines(&s, "SELECT eventkit.partition_chart('e', width => 8)"),
+        ["2024-01-01  100  ████████", "2024-01-02   25  ██", "2024-01-03    0  ", "default       ?  "]
+    );
+    assert_eq!(fails(&s, "SELECT eventkit.partition_chart('e', width => 0)").sqlstate, "22023");
+}

@@ -1,0 +1,156 @@
+-- What is wrong with the managed parents, and what they look like.
+
+CREATE FUNCTION eventkit.check_partitions(parent regclass) RETURNS TABLE (level text, what text, hint text)
+STABLE PARALLEL RESTRICTED COST 1000000 ROWS 5 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  told eventkit.partition_settings;
+  lacking int;
+  rest oid;
+BEGIN
+  SELECT s.* INTO told FROM eventkit.partition_settings s WHERE s.parent = parent;
+  -- Ahead.
+  SELECT count(*) INTO lacking FROM eventkit.upcoming_partitions(parent);
+  IF EXISTS (SELECT FROM eventkit.upcoming_partitions(parent) u WHERE u.ahead = 0) THEN
+    RETURN QUERY SELECT 'critical', 'the present period has no partition', 'CALL eventkit.maintain()';
+  ELSIF lacking > 0 THEN
+    RETURN QUERY SELECT 'warning', format('%s of %s periods ahead have no partition', lacking, told.premake), 'CALL eventkit.maintain()';
+  END IF;
+  RETURN QUERY
+    SELECT 'critical', format('%I has the name of the partition for %s and is none', u.partition_name, u.period),
+      format('ALTER TABLE %I.%I RENAME TO …', n.nspname, u.partition_name)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL eventkit.upcoming_partitions(parent) u
+    WHERE c.oid = parent AND u.taken ORDER BY u.period;
+  -- Between.
+  RETURN QUERY
+    SELECT 'warning', format('no partition between %s and %s', g.from_time, g.to_time),
+      format('CALL eventkit.create_partitions(%L, %L, %L)', parent, g.from_time, g.to_time)
+    FROM eventkit.partition_gaps(parent) g ORDER BY g.from_time;
+  -- The default partition.
+  SELECT p.partdefid INTO rest FROM pg_partitioned_table p WHERE p.partrelid = parent AND p.partdefid <> 0;
+  IF rest IS NOT NULL AND eventkit.has_rows(rest) THEN
+    RETURN QUERY SELECT 'warning', format('default partition %s holds rows', rest::regclass), format('CALL eventkit.drain_default(%L)', parent);
+  END IF;
+  -- Detaches and departures.
+  RETURN QUERY
+    SELECT 'warning', format('the detach of %s is pending', i.inhrelid::regclass), format('ALTER TABLE %s DETACH PARTITION %s FINALIZE', parent, i.inhrelid::regclass)
+    FROM pg_inherits i WHERE i.inhparent = parent AND i.inhdetachpending ORDER BY i.inhrelid;
+  RETURN QUERY
+    SELECT 'warning', format('the departure of %s was interrupted', d.partition), format('CALL eventkit.drop_old_partitions(%L)', parent)
+    FROM eventkit.partition_departures d WHERE d.parent = parent AND d.begun_at < statement_timestamp() - interval '1 hour' ORDER BY d.partition;
+  IF told.retention IS NOT NULL THEN
+    RETURN QUERY
+      SELECT 'warning', format('%s expired more than a day ago', e.partition), format('CALL eventkit.drop_old_partitions(%L)', parent)
+      FROM eventkit.expired_partitions(parent, NULL, statement_timestamp() - interval '1 day') e (partition);
+  END IF;
+  -- Constraints and indexes.
+  RETURN QUERY
+    SELECT 'warning', format('constraint %I of %s is not validated', k.conname, k.conrelid::regclass),
+      format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.conrelid::regclass, k.conname)
+    FROM pg_constraint k
+    WHERE k.contype IN ('c', 'f') AND NOT k.convalidated
+      AND (k.conrelid = parent OR k.conrelid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = parent))
+    ORDER BY k.conrelid, k.conname;
+  RETURN QUERY
+    SELECT 'critical', format('index %s of %s is not valid', x.indexrelid::regclass, x.indrelid::regclass),
+      CASE WHEN x.indrelid = parent THEN format('make it on each partition and attach: ALTER INDEX %s ATTACH PARTITION …', x.indexrelid::regclass)
+        ELSE format('REINDEX INDEX CONCURRENTLY %s', x.indexrelid::regclass) END
+    FROM pg_index x
+    WHERE NOT x.indisvalid AND (x.indrelid = parent OR x.indrelid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = parent))
+    ORDER BY x.indrelid, x.indexrelid;
+  RETURN QUERY
+    SELECT 'critical', format('%s has no index like %s', i.inhrelid::regclass, x.indexrelid::regclass),
+      format('make one on it, then: ALTER INDEX %s ATTACH PARTITION …', x.indexrelid::regclass)
+    FROM pg_index x CROSS JOIN pg_inherits i
+    WHERE x.indrelid = parent AND i.inhparent = parent AND NOT i.inhdetachpending
+      AND (SELECT c.relkind FROM pg_class c WHERE c.oid = i.inhrelid) IN ('r', 'p')
+      AND NOT EXISTS (SELECT FROM pg_inherits xi JOIN pg_index cx ON cx.indexrelid = xi.inhrelid WHERE xi.inhparent = x.indexrelid AND cx.indrelid = i.inhrelid)
+    ORDER BY i.inhrelid, x.indexrelid;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.check_partitions(regclass) IS
+'Lists what is wrong with a managed parent: level, what, and the command that mends it. SELECT * FROM eventkit.check_partitions(''app.events'')';
+
+CREATE FUNCTION eventkit.try_check_partitions(parent regclass) RETURNS TABLE (level text, what text, hint text)
+STABLE PARALLEL RESTRICTED COST 1000000 ROWS 5 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN QUERY SELECT c.level, c.what, c.hint FROM eventkit.check_partitions(parent) c;
+EXCEPTION WHEN OTHERS THEN
+  RETURN QUERY SELECT 'critical', format('it cannot be checked: %s', SQLERRM), format('SELECT * FROM eventkit.check_partitions(%L)', parent);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.try_check_partitions(regclass) IS
+'Does as check_partitions does, and tells an error as a row. SELECT * FROM eventkit.try_check_partitions(''app.events'')';
+
+CREATE FUNCTION eventkit.check_maintenance() RETURNS TABLE (level text, what text, hint text)
+STABLE PARALLEL RESTRICTED COST 1000 ROWS 1 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'warning', CASE WHEN h.last IS NULL THEN 'maintain has never run' ELSE format('maintain has not run since %s', h.last) END,
+    'SELECT eventkit.schedule_maintenance(''5 * * * *'')'
+  FROM (SELECT max(r.started_at) AS last FROM eventkit.run_history r WHERE r.action = 'maintain') h
+  WHERE h.last IS NULL OR h.last < statement_timestamp() - interval '1 day'
+  UNION ALL
+  SELECT 'warning', format('the last %s of %s failed: %s', f.action, f.parent_name, f.message),
+    'SELECT * FROM eventkit.run_history WHERE sqlstate IS NOT NULL ORDER BY id DESC'
+  FROM (SELECT DISTINCT ON (r.action, r.parent) r.* FROM eventkit.run_history r WHERE r.parent IS NOT NULL ORDER BY r.action, r.parent, r.id DESC) f
+  WHERE f.sqlstate IS NOT NULL
+    AND f.started_at >= (SELECT max(r.started_at) FROM eventkit.run_history r WHERE r.action = 'maintain')
+$$;
+
+COMMENT ON FUNCTION eventkit.check_maintenance() IS
+'Tells when maintain has not run for a day, and what of its last run failed. SELECT * FROM eventkit.check_maintenance()';
+
+CREATE VIEW eventkit.partition_health WITH (security_invoker = true) AS
+SELECT s.parent, c.level, c.what, c.hint
+FROM eventkit.partition_settings s
+JOIN pg_catalog.pg_class t ON t.oid OPERATOR(pg_catalog.=) s.parent
+CROSS JOIN LATERAL eventkit.try_check_partitions(s.parent) c
+WHERE pg_catalog.pg_has_role(t.relowner, 'USAGE')
+UNION ALL
+SELECT NULL::pg_catalog.regclass, m.level, m.what, m.hint FROM eventkit.check_maintenance() m
+WHERE EXISTS (SELECT FROM eventkit.partition_settings);
+
+COMMENT ON VIEW eventkit.partition_health IS
+'What is wrong with the managed parents of the caller''s: gaps, periods ahead that lack, rows in default partitions, constraints not validated, indexes missing or invalid, detaches pending, strangers with a partition''s name, maintenance that does not run. No row is good news. SELECT * FROM eventkit.partition_health ORDER BY level';
+COMMENT ON COLUMN eventkit.partition_health.parent IS 'The partitioned table; NULL for what is about all.';
+COMMENT ON COLUMN eventkit.partition_health.level IS 'critical: rows are refused or will be; warning: look at it.';
+COMMENT ON COLUMN eventkit.partition_health.what IS 'What is wrong.';
+COMMENT ON COLUMN eventkit.partition_health.hint IS 'The command that mends it.';
+
+GRANT SELECT ON eventkit.partition_health TO PUBLIC;
+
+CREATE FUNCTION eventkit.partition_chart(parent regclass, width int DEFAULT 40) RETURNS SETOF text
+STABLE STRICT PARALLEL RESTRICTED COST 10000 ROWS 30 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  IF width NOT BETWEEN 1 AND 1000 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('argument "width" is out of range: %s', width),
+      DETAIL = 'The longest bar has between 1 and 1000 characters.', HINT = 'Leave it out to get its default of 40.';
+  END IF;
+  RETURN QUERY
+    SELECT concat(rpad(f.name, max(length(f.name)) OVER ()), '  ', lpad(coalesce(f.row_estimate::int8::text, '?'), max(length(coalesce(f.row_estimate::int8::text, '?'))) OVER ()),
+      '  ', repeat('█', ceil(width * f.row_estimate / nullif(max(f.row_estimate) OVER (), 0))::int))
+    FROM (SELECT coalesce(to_char(p.from_time AT TIME ZONE coalesce(s.time_zone, 'UTC'),
+              CASE WHEN coalesce(s.period, '1 day') < interval '1 day' THEN 'YYYY-MM-DD HH24:MI' ELSE 'YYYY-MM-DD' END), 'default') AS name,
+            p.row_estimate, p.from_time
+          FROM eventkit.partitions p LEFT JOIN eventkit.partition_settings s ON s.parent = p.parent
+          WHERE p.parent = parent) f
+    ORDER BY f.from_time NULLS LAST;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.partition_chart(regclass, int) IS
+'Draws the periods of a parent and their rows, as of the last ANALYZE or VACUUM (? before the first), as bars. SELECT eventkit.partition_chart(''app.events'')';
+
+COMMENT ON FUNCTION eventkit.partition_gaps(regclass) IS
+'Lists the times between the partitions of a parent that have none; a key without a zone is read as UTC. SELECT * FROM eventkit.partition_gaps(''app.events'')';

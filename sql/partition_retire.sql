@@ -1,0 +1,436 @@
+-- drop_old_partitions: what has expired is archived, detached, dropped or moved, a transaction a step. A table remembers what
+-- was begun, so that the next call ends it. The steps run with the rights of the parent's owner, whoever calls.
+
+CREATE TABLE eventkit.partition_departures (
+  partition      regclass PRIMARY KEY,
+  parent         regclass NOT NULL,
+  on_expiry      text     NOT NULL,
+  expired_schema name,
+  archive        text,
+  archived_since xid,
+  begun_at       timestamptz NOT NULL
+);
+
+ALTER TABLE eventkit.partition_departures ENABLE ROW LEVEL SECURITY;
+CREATE POLICY owner ON eventkit.partition_departures USING (
+  COALESCE((SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) parent), false)
+);
+GRANT SELECT, INSERT, UPDATE, DELETE ON eventkit.partition_departures TO PUBLIC;
+
+COMMENT ON TABLE eventkit.partition_departures IS
+'Partitions that are leaving their parents: written before the detach, removed when all is done; what was interrupted is ended by the next drop_old_partitions.';
+COMMENT ON COLUMN eventkit.partition_departures.partition IS 'The partition, or the table that it was made.';
+COMMENT ON COLUMN eventkit.partition_departures.parent IS 'The partitioned table.';
+COMMENT ON COLUMN eventkit.partition_departures.on_expiry IS 'What becomes of it: detach, drop or move.';
+COMMENT ON COLUMN eventkit.partition_departures.expired_schema IS 'The schema that it is moved to.';
+COMMENT ON COLUMN eventkit.partition_departures.archive IS 'The procedure that has got it.';
+COMMENT ON COLUMN eventkit.partition_departures.archived_since IS 'The first transaction whose rows the procedure may not have seen.';
+COMMENT ON COLUMN eventkit.partition_departures.begun_at IS 'When it was begun.';
+COMMENT ON POLICY owner ON eventkit.partition_departures IS 'Whoever has the rights of the parent''s owner sees and changes its rows.';
+
+CREATE FUNCTION eventkit.session_lock_key(what text) RETURNS bigint
+IMMUTABLE STRICT PARALLEL SAFE COST 5 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT hashtextextended('eventkit.' || what, 0) $$;
+
+COMMENT ON FUNCTION eventkit.session_lock_key(text) IS
+'Tells the key of the session-level advisory lock by which one session at a time does something. SELECT eventkit.session_lock_key(''maintain'')';
+
+CREATE FUNCTION eventkit.release_session_lock(what text) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  key CONSTANT bigint := eventkit.session_lock_key(what);
+BEGIN
+  -- Only a lock of this session's own is given back: the server warns about any other.
+  WHILE EXISTS (
+    SELECT FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+      AND l.classid = ((key >> 32) & 4294967295)::oid AND l.objid = (key & 4294967295)::oid)
+  LOOP
+    EXIT WHEN NOT pg_advisory_unlock(key);
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.release_session_lock(text) IS
+'Releases a lock of take_session_lock, if this session holds it. SELECT eventkit.release_session_lock(''maintain'')';
+
+CREATE FUNCTION eventkit.take_session_lock(what text) RETURNS boolean
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- What an interrupted call of this very session left is taken over. Inside of a transaction block the lock ends with it.
+  PERFORM eventkit.release_session_lock(what);
+  IF eventkit.in_transaction_block() THEN
+    RETURN pg_try_advisory_xact_lock(eventkit.session_lock_key(what));
+  END IF;
+  RETURN pg_try_advisory_lock(eventkit.session_lock_key(what));
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.take_session_lock(text) IS
+'Takes a lock that lives through COMMITs; false when another session has it. SELECT eventkit.take_session_lock(''maintain'')';
+
+CREATE FUNCTION eventkit.check_unreferenced(parent regclass, relation regclass, condition text DEFAULT NULL) RETURNS void
+STABLE PARALLEL RESTRICTED COST 100000 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET row_security = off
+AS $$
+DECLARE
+  link record;
+  needed boolean;
+BEGIN
+  FOR link IN
+    SELECT k.conname, r.oid::regclass AS referencing,
+      format('SELECT EXISTS (SELECT FROM %s%s r JOIN (SELECT * FROM ONLY %s%s) p ON %s)',
+        CASE WHEN r.relkind <> 'p' THEN 'ONLY ' END, r.oid::regclass, relation, ' WHERE ' || condition,
+        (SELECT string_agg(format('p.%I OPERATOR(%I.%s) r.%I', pa.attname, n.nspname, o.oprname, ra.attname), ' AND ')
+         FROM unnest(k.confkey, k.conkey, k.conpfeqop) u (pkey, fkey, op)
+         JOIN pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = u.pkey
+         JOIN pg_attribute ra ON ra.attrelid = k.conrelid AND ra.attnum = u.fkey
+         JOIN pg_operator o ON o.oid = u.op JOIN pg_namespace n ON n.oid = o.oprnamespace)) AS query
+    FROM pg_constraint k JOIN pg_class r ON r.oid = k.conrelid
+    -- Of a key to the parent itself the server's own check tells.
+    WHERE k.contype = 'f' AND k.confrelid = parent AND k.conparentid = 0 AND k.conrelid <> parent
+    ORDER BY k.conrelid, k.conname
+  LOOP
+    EXECUTE link.query INTO needed;
+    IF needed THEN
+      RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
+        MESSAGE = format('%s is still needed by foreign key %I of table %s', relation, link.conname, link.referencing),
+        DETAIL = format('Rows of %s refer to rows in it.', link.referencing),
+        HINT = format('Remove the rows of %s first; when it is partitioned too: CALL eventkit.drop_old_partitions(%L).', link.referencing, link.referencing);
+    END IF;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.check_unreferenced(regclass, regclass, text) IS
+'Raises an error that names the foreign key when one needs rows of a partition, or those of them that satisfy a condition. SELECT eventkit.check_unreferenced(''app.events'', ''app.events_20240101'')';
+
+CREATE FUNCTION eventkit.has_rows("table" regclass, since xid DEFAULT NULL) RETURNS boolean
+STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE plpgsql
+-- Rows that a policy hides are rows: an error says so rather than a wrong answer.
+SET search_path = pg_catalog, pg_temp SET row_security = off
+AS $$
+DECLARE
+  found boolean;
+BEGIN
+  EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %s WHERE $1 IS NULL OR (age(xmin) > age($1)) IS NOT TRUE)', "table") INTO found USING since;
+  RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.has_rows(regclass, xid) IS
+'Tells whether a table has rows, or such as a transaction from this one on may have written. SELECT eventkit.has_rows(''app.events_default'')';
+
+CREATE FUNCTION eventkit.departing_partitions(parent regclass, older_than timestamptz DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS regclass[]
+STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH expired AS MATERIALIZED (SELECT e.partition, e.place FROM eventkit.expired_partitions($1, $2, $3) WITH ORDINALITY e (partition, place))
+  SELECT coalesce(array_agg(u.partition ORDER BY u.place, u.partition), '{}') FROM (
+    SELECT w.partition, min(w.place) AS place FROM (
+      SELECT d.partition, 0 AS place FROM eventkit.partition_departures d
+        WHERE d.parent = $1 AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = d.partition AND i.inhparent = $1 AND NOT i.inhdetachpending)
+      UNION ALL
+      SELECT i.inhrelid::regclass, 0 FROM pg_inherits i WHERE i.inhparent = $1 AND i.inhdetachpending
+      UNION ALL
+      SELECT e.partition, e.place FROM expired e) w
+    GROUP BY w.partition) u
+$$;
+
+COMMENT ON FUNCTION eventkit.departing_partitions(regclass, timestamptz, timestamptz) IS
+'Lists what drop_old_partitions has to do: departures that were begun, detaches that are pending, then the expired partitions from the oldest on. SELECT eventkit.departing_partitions(''app.events'')';
+
+CREATE FUNCTION eventkit.call_archive(archive text, partition regclass, caller_search_path text) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  statement text;
+BEGIN
+  SELECT format(CASE p.prokind WHEN 'p' THEN 'CALL %I.%I(%L::pg_catalog.regclass)' ELSE 'SELECT %I.%I(%L::pg_catalog.regclass)' END, n.nspname, p.proname, c.name)
+    INTO statement
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
+      (SELECT format('%I.%I', cn.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace cn ON cn.oid = c.relnamespace WHERE c.oid = partition) c
+    WHERE p.oid = to_regprocedure(archive) AND p.proargtypes[0] = 'regclass'::regtype AND p.pronargs = 1 AND p.prokind IN ('p', 'f');
+  IF statement IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_function',
+      MESSAGE = format('archive procedure %s does not exist', archive),
+      DETAIL = 'It takes one argument, a regclass.',
+      HINT = 'Make one with: CREATE PROCEDURE app.archive(partition regclass) …, and name it with its argument: app.archive(regclass).';
+  END IF;
+  PERFORM pg_catalog.set_config('search_path', caller_search_path, true);
+  EXECUTE statement;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.call_archive(text, regclass, text) IS
+'Calls the archive hook for a partition. SELECT eventkit.call_archive(''app.archive(regclass)'', ''app.events_20240101'', current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.begin_departure(parent regclass, partition regclass, expired boolean, archive text, caller_search_path text) RETURNS text
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  pending boolean;
+  since xid;
+BEGIN
+  SELECT i.inhdetachpending INTO pending FROM pg_inherits i WHERE i.inhparent = parent AND i.inhrelid = partition;
+  IF EXISTS (SELECT FROM eventkit.partition_departures d WHERE d.partition = partition) AND (pending OR pending IS NULL) THEN
+    RETURN 'go on';
+  ELSIF pending IS NULL THEN
+    RETURN 'gone';
+  ELSIF NOT expired THEN
+    -- Somebody else's detach is ended, and the table is his.
+    RETURN CASE WHEN pending THEN 'go on' ELSE 'gone' END;
+  END IF;
+  IF NOT pending THEN
+    PERFORM eventkit.check_unreferenced(parent, partition);
+  END IF;
+  IF archive IS NOT NULL THEN
+    since := pg_snapshot_xmin(pg_current_snapshot())::xid;
+    PERFORM eventkit.call_archive(archive, partition, caller_search_path);
+  END IF;
+  INSERT INTO eventkit.partition_departures AS d (partition, parent, on_expiry, expired_schema, archive, archived_since, begun_at)
+    SELECT partition, parent, coalesce(s.on_expiry, 'detach'), s.expired_schema, archive, since, clock_timestamp()
+    FROM (SELECT) one LEFT JOIN eventkit.partition_settings s ON s.parent = parent
+    ON CONFLICT ON CONSTRAINT partition_departures_pkey DO UPDATE SET parent = EXCLUDED.parent, on_expiry = EXCLUDED.on_expiry,
+      expired_schema = EXCLUDED.expired_schema, archive = EXCLUDED.archive, archived_since = EXCLUDED.archived_since, begun_at = EXCLUDED.begun_at;
+  RETURN 'go on';
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.begin_departure(regclass, regclass, boolean, text, text) IS
+'Checks foreign keys, calls the archive hook and writes down that a partition leaves; ''gone'' when it is no partition any more. SELECT eventkit.begin_departure(''app.events'', ''app.events_20240101'', true, NULL, current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.detach_departing(parent regclass, partition regclass, lock_timeout interval, caller_search_path text) RETURNS text
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
+AS $$
+#variable_conflict use_variable
+DECLARE
+  pending boolean;
+  planned eventkit.plan_step[];
+BEGIN
+  SELECT i.inhdetachpending INTO pending FROM pg_inherits i WHERE i.inhparent = parent AND i.inhrelid = partition;
+  IF pending IS NULL THEN
+    RETURN 'detached';
+  END IF;
+  planned := ARRAY(SELECT p FROM eventkit.plan_detach_partition(parent, partition) p ORDER BY p.step);
+  IF NOT pending THEN
+    PERFORM eventkit.run_plan(planned, lock_timeout, caller_search_path);
+    RETURN 'detached';
+  END IF;
+  -- Nobody waits for this but other DDL; who may still see the partition may take his time, and the next call ends it.
+  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting(lock_timeout), true);
+  BEGIN
+    EXECUTE planned[1].statement;
+  EXCEPTION WHEN lock_not_available THEN
+    RAISE NOTICE 'the detach of % is pending while older transactions run; the next call ends it', partition;
+    RETURN 'pending';
+  END;
+  RETURN 'detached';
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.detach_departing(regclass, regclass, interval, text) IS
+'Detaches a partition, or ends its detach that is pending; tells detached or pending. SELECT eventkit.detach_departing(''app.events'', ''app.events_20240101'', ''2 seconds'', current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.end_departure(parent regclass, partition regclass, lock_timeout interval, caller_search_path text) RETURNS text
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  begun eventkit.partition_departures;
+BEGIN
+  SELECT d.* INTO begun FROM eventkit.partition_departures d WHERE d.partition = partition AND d.parent = parent;
+  IF begun.partition IS NULL THEN
+    RETURN 'detached';
+  ELSIF EXISTS (SELECT FROM pg_class c WHERE c.oid = partition AND NOT c.relispartition) THEN
+    IF begun.on_expiry = 'drop' AND begun.archived_since IS NOT NULL THEN
+      -- Rows that came between the hook and the detach; nobody can add more.
+      IF eventkit.has_rows(partition, begun.archived_since) THEN
+        PERFORM eventkit.call_archive(begun.archive, partition, caller_search_path);
+      END IF;
+    END IF;
+    PERFORM eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_expired_table(partition, begun.on_expiry, begun.expired_schema) p), lock_timeout, caller_search_path);
+  END IF;
+  DELETE FROM eventkit.partition_departures d WHERE d.partition = partition;
+  RETURN CASE begun.on_expiry WHEN 'drop' THEN 'dropped' WHEN 'move' THEN format('moved to %I', begun.expired_schema) ELSE 'detached' END;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.end_departure(regclass, regclass, interval, text) IS
+'Drops or moves a partition that was detached, as written down when it was begun; tells what was done. SELECT eventkit.end_departure(''app.events'', ''app.events_20240101'', ''2 seconds'', current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.may_detach_concurrently(parent regclass, partition regclass) RETURNS boolean
+STABLE STRICT PARALLEL SAFE COST 100 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  -- The server allows it without a default partition, and for one partition of a parent at a time.
+  SELECT EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = $1 AND i.inhrelid = $2)
+    AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = $1 AND i.inhdetachpending)
+    AND EXISTS (SELECT FROM pg_partitioned_table p WHERE p.partrelid = $1 AND p.partdefid = 0)
+$$;
+
+COMMENT ON FUNCTION eventkit.may_detach_concurrently(regclass, regclass) IS
+'Tells whether the server would detach a partition CONCURRENTLY now. SELECT eventkit.may_detach_concurrently(''app.events'', ''app.events_20240101'')';
+
+CREATE FUNCTION eventkit.try_as_owner(parent regclass, statement text, failing text, locks text[], OUT result text, OUT failure jsonb)
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  detail text;
+  hint text;
+  held text;
+BEGIN
+  result := eventkit.run_as_owner(parent, statement);
+EXCEPTION
+  WHEN query_canceled OR assert_failure THEN
+    FOREACH held IN ARRAY locks LOOP
+      PERFORM eventkit.release_session_lock(held);
+    END LOOP;
+    RAISE;
+  WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    failure := jsonb_build_object('state', SQLSTATE, 'message', SQLERRM);
+    RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('%s: %s', failing, SQLERRM), DETAIL = detail, HINT = hint;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.try_as_owner(regclass, text, text, text[]) IS
+'Runs a statement as run_as_owner does; an error becomes a warning and is returned; one who is cancelled gives back session locks. SELECT * FROM eventkit.try_as_owner(''app.events'', ''SELECT 1'', ''nothing was done'', ''{}'')';
+
+CREATE PROCEDURE eventkit.retire_partitions(
+  parent regclass, older_than timestamptz, as_of timestamptz, archive text, lock_timeout interval, caller_search_path text,
+  INOUT retired int, INOUT failure jsonb)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
+  what CONSTANT pg_catalog.text := pg_catalog.format('retire %s', parent::pg_catalog.oid);
+  locks CONSTANT pg_catalog.text[] := ARRAY[what, pg_catalog.format('maintain %s', CURRENT_USER)];
+  departing pg_catalog.regclass[];
+  expired pg_catalog.regclass[];
+  one pg_catalog.regclass;
+  name pg_catalog.text;
+  done pg_catalog.record;
+BEGIN
+  retired := 0;
+  failure := NULL;
+  SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
+    pg_catalog.format('SELECT eventkit.departing_partitions(%L, %L, %L)::pg_catalog.oid[]::pg_catalog.text', parent::pg_catalog.oid, older_than, as_of),
+    pg_catalog.format('partitions of %s are not retired', parent), locks) t;
+  failure := done.failure;
+  departing := done.result::pg_catalog.oid[]::pg_catalog.regclass[];
+  IF departing IS NULL OR departing OPERATOR(pg_catalog.=) '{}' THEN
+    RETURN;
+  END IF;
+  expired := ARRAY(SELECT e.* FROM eventkit.expired_partitions(parent, older_than, as_of) e);
+  IF NOT eventkit.take_session_lock(what) THEN
+    RAISE NOTICE 'partitions of % are being retired by another session', parent;
+    RETURN;
+  END IF;
+  FOREACH one IN ARRAY departing LOOP
+    IF alone THEN
+      COMMIT;
+    END IF;
+    name := one::pg_catalog.text;
+    SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
+      pg_catalog.format('SELECT eventkit.begin_departure(%L, %L, %L, %L, %L)', parent::pg_catalog.oid, one::pg_catalog.oid,
+        one::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (expired::pg_catalog.oid[]), archive, caller_search_path),
+      pg_catalog.format('partition %s is kept', name), locks) t;
+    failure := COALESCE(failure, done.failure);
+    CONTINUE WHEN done.result IS DISTINCT FROM 'go on';
+    IF alone THEN
+      COMMIT;
+      IF eventkit.may_detach_concurrently(parent, one) THEN
+        -- What the worker cannot do the next step does, or says why not.
+        COMMIT;
+        PERFORM eventkit.try_as_owner(parent,
+          pg_catalog.format('SELECT eventkit.detach_concurrently(%L, %L, %s)::pg_catalog.text', parent::pg_catalog.oid, one::pg_catalog.oid, eventkit.lock_timeout_setting(lock_timeout)),
+          pg_catalog.format('partition %s is not detached concurrently', name), locks);
+        COMMIT;
+      END IF;
+    END IF;
+    SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
+      pg_catalog.format('SELECT eventkit.detach_departing(%L, %L, %L, %L)', parent::pg_catalog.oid, one::pg_catalog.oid, lock_timeout, caller_search_path),
+      pg_catalog.format('partition %s is kept', name), locks) t;
+    failure := COALESCE(failure, done.failure);
+    -- While one is pending the server detaches no other concurrently, and the plain way would make others wait.
+    EXIT WHEN done.result OPERATOR(pg_catalog.=) 'pending';
+    CONTINUE WHEN done.result IS DISTINCT FROM 'detached';
+    IF alone THEN
+      COMMIT;
+    END IF;
+    SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
+      pg_catalog.format('SELECT eventkit.end_departure(%L, %L, %L, %L)', parent::pg_catalog.oid, one::pg_catalog.oid, lock_timeout, caller_search_path),
+      pg_catalog.format('partition %s is detached and not more', name), locks) t;
+    failure := COALESCE(failure, done.failure);
+    IF done.failure IS NULL THEN
+      retired := retired OPERATOR(pg_catalog.+) 1;
+      RAISE NOTICE 'partition % of %: %', name, parent, done.result;
+    END IF;
+  END LOOP;
+  IF alone THEN
+    COMMIT;
+    PERFORM eventkit.release_session_lock(what);
+  END IF;
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.retire_partitions(regclass, timestamptz, timestamptz, text, interval, text, int, jsonb) IS
+'Does the work of drop_old_partitions and tells how many partitions were retired and the first failure. CALL eventkit.retire_partitions(''app.events'', NULL, now(), NULL, ''2 seconds'', current_setting(''search_path''), NULL, NULL)';
+
+REVOKE EXECUTE ON PROCEDURE eventkit.retire_partitions(regclass, timestamptz, timestamptz, text, interval, text, int, jsonb) FROM PUBLIC;
+
+CREATE PROCEDURE eventkit.drop_old_partitions(
+  parent regclass, older_than timestamptz DEFAULT NULL, archive regprocedure DEFAULT NULL, lock_timeout interval DEFAULT '2 seconds')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  hook pg_catalog.text;
+  retired pg_catalog.int4;
+  failure pg_catalog.jsonb;
+BEGIN
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  -- What is wrong with the arguments is an error; what is wrong with a partition is a warning.
+  PERFORM eventkit.departing_partitions(parent, older_than);
+  hook := eventkit.archive_of(parent, archive);
+  CALL eventkit.retire_partitions(parent, older_than, NULL, hook, lock_timeout, caller_search_path, retired, failure);
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) IS
+'Retires the partitions that are wholly before a time (NULL: by the parent''s retention): detached, dropped or moved as its on_expiry says, after the archive procedure, if there is one, has got each (again, when rows may have come between). Keeps the default partition and what a foreign key needs, and warns. Call again to end what was interrupted. CALL eventkit.drop_old_partitions(''app.events'', now() - interval ''90 days'')';
+
+REVOKE EXECUTE ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) FROM PUBLIC;
+
+CREATE FUNCTION eventkit.archive_of(parent regclass, archive regprocedure DEFAULT NULL) RETURNS text
+STABLE PARALLEL RESTRICTED COST 100 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT coalesce($2::text, (SELECT s.archive FROM eventkit.partition_settings s WHERE s.parent = $1)) $$;
+
+COMMENT ON FUNCTION eventkit.archive_of(regclass, regprocedure) IS
+'Tells the archive procedure of a parent: the one given, or that of its settings. SELECT eventkit.archive_of(''app.events'')';
+COMMENT ON FUNCTION eventkit.expired_partitions(regclass, timestamptz, timestamptz) IS
+'Lists the partitions that are wholly before a time (NULL: by the parent''s retention), the oldest first; never the default partition. SELECT * FROM eventkit.expired_partitions(''app.events'', now() - interval ''90 days'')';
+COMMENT ON FUNCTION eventkit.detach_concurrently(regclass, regclass, int) IS
+'Detaches a partition CONCURRENTLY by a background worker, waiting so many milliseconds for each lock; true when a worker ran. SELECT eventkit.detach_concurrently(''app.events'', ''app.events_20240101'', 2000)';
+COMMENT ON FUNCTION eventkit.run_as_owner(regclass, text) IS
+'Runs a statement with the rights of a table''s owner and no more, for one who has these rights. SELECT eventkit.run_as_owner(''app.events'', ''SELECT current_user'')';
+COMMENT ON FUNCTION eventkit.plan_detach_partition(regclass, regclass) IS
+'Shows the steps that detach a partition in one transaction, or end a detach that is pending. SELECT * FROM eventkit.plan_detach_partition(''app.events'', ''app.events_20240101'')';
+COMMENT ON FUNCTION eventkit.plan_expired_table(regclass, text, text) IS
+'Shows the step that drops or moves a detached partition. SELECT * FROM eventkit.plan_expired_table(''app.events_20240101'', ''drop'', NULL)';
+COMMENT ON FUNCTION eventkit.plan_drop_old_partitions(regclass, timestamptz, regprocedure) IS
+'Shows the steps of drop_old_partitions without doing them. SELECT * FROM eventkit.plan_drop_old_partitions(''app.events'', now() - interval ''90 days'')';

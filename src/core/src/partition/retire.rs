@@ -1,0 +1,131 @@
+//! The plan by which a partition leaves its parent: an archive hook, the detach, what becomes of the table.
+
+use super::name::{identifier, literal, qualified};
+use super::snapshot::Parent;
+use super::step::{Lock, Step};
+
+/// The locks of a change that nobody may see half-done, in the order in which everybody takes them: tables tied by
+/// foreign keys and the parent by Oid, the default partition last. O(tables).
+#[must_use]
+pub fn exclusive_locks(parent: &Parent) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for linked in parent.linked.iter().filter(|l| l.lockable || l.is_parent) {
+        let target = qualified(&linked.schema, &linked.name);
+        let (lock, reason) = if linked.is_parent {
+            (
+                Lock::AccessExclusive,
+                "whoever reads or writes the parent waits for the short moment, and then sees all of it",
+            )
+        } else {
+            (Lock::ShareRowExclusive, "the foreign key changes on this side too; taken in one order by everybody")
+        };
+        let only = if linked.referenced && !linked.is_parent { "" } else { "ONLY " };
+        steps.push(Step::locking(format!("LOCK TABLE {only}{target} IN {} MODE", lock.sql()), lock, target, reason));
+    }
+    if let Some(target) = parent.default_partition() {
+        let lock = Lock::AccessExclusive;
+        let statement = format!("LOCK TABLE {target} IN {} MODE", lock.sql());
+        steps.push(Step::locking(
+            statement,
+            lock,
+            target,
+            "the bound of the default partition changes; last, after all others",
+        ));
+    }
+    steps
+}
+
+/// The steps that detach a partition, each wait under `lock_timeout`. O(tables).
+#[must_use]
+pub fn detach(parent: &Parent, partition: &str) -> Vec<Step> {
+    let mut steps = exclusive_locks(parent);
+    steps.push(Step::locking(
+        format!("ALTER TABLE {} DETACH PARTITION {partition}", parent.qualified()),
+        Lock::AccessExclusive,
+        parent.qualified(),
+        "changes the catalog only",
+    ));
+    steps
+}
+
+/// The step that ends a detach which was interrupted. O(1).
+#[must_use]
+pub fn finalize(parent: &Parent, partition: &str) -> Step {
+    Step::locking(
+        format!("ALTER TABLE {} DETACH PARTITION {partition} FINALIZE", parent.qualified()),
+        Lock::ShareUpdateExclusive,
+        parent.qualified(),
+        "ends a detach that was interrupted, when those who may still see the partition have ended",
+    )
+}
+
+/// What is done with a partition that has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It stays as a table.
+    Detach,
+    /// It is dropped.
+    Drop,
+    /// It is moved to this schema.
+    Move(String),
+}
+
+impl Expiry {
+    /// Of `on_expiry` and `expired_schema`; what is not understood stays as a table. O(1).
+    #[must_use]
+    pub fn of(on_expiry: &str, expired_schema: Option<String>) -> Self {
+        match (on_expiry, expired_schema) {
+            ("drop", _) => Self::Drop,
+            ("move", Some(schema)) => Self::Move(schema),
+            _ => Self::Detach,
+        }
+    }
+
+    /// The step that does it to a detached table, if there is one. O(1).
+    #[must_use]
+    pub fn step(&self, table: &str) -> Option<Step> {
+        let (statement, reason) = match self {
+            Self::Detach => return None,
+            Self::Drop => (format!("DROP TABLE {table}"), "the rows expired with their period"),
+            Self::Move(schema) => {
+                (format!("ALTER TABLE {table} SET SCHEMA {}", identifier(schema)), "expired partitions are kept there")
+            }
+        };
+        Some(Step::locking(statement, Lock::AccessExclusive, table, reason))
+    }
+}
+
+/// All steps for one partition, as a call outside of a transaction block takes them; `archive` is `CALL app.hook`, say. O(tables).
+#[must_use]
+pub fn plan(parent: &Parent, partition: &str, pending: bool, expiry: &Expiry, archive: Option<&str>) -> Vec<Step> {
+    let table = parent.qualified();
+    let mut steps = Vec::new();
+    if let Some(archive) = archive {
+        let call = format!("{archive}({}::pg_catalog.regclass)", literal(partition));
+        steps.push(Step::locking(
+            call,
+            Lock::AccessShare,
+            partition,
+            "the archive hook; when it fails the partition stays",
+        ));
+        steps.push(Step::commit(&table));
+    }
+    if pending {
+        steps.push(finalize(parent, partition));
+    } else if parent.default.is_none() {
+        steps.push(Step::locking(
+            format!("ALTER TABLE {table} DETACH PARTITION {partition} CONCURRENTLY"),
+            Lock::ShareUpdateExclusive,
+            &table,
+            "readers and writers go on; by a background worker, since it cannot run in a function",
+        ));
+    } else {
+        steps.extend(detach(parent, partition));
+    }
+    steps.push(Step::commit(&table));
+    if let Some(step) = expiry.step(partition) {
+        steps.push(step);
+        steps.push(Step::commit(&table));
+    }
+    steps
+}

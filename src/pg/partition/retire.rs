@@ -1,0 +1,228 @@
+//! What retirement asks of the catalog, its plans, and the two ways to do what SQL alone cannot: a worker, an owner's rights.
+
+use super::plans::{plan_function, rows};
+use super::target::Target;
+use super::{catalog, given, maintain};
+use crate::pg::raise::OrRaise;
+use crate::raw::server::as_role;
+use crate::raw::worker;
+use eventkit_core::error::Result;
+use eventkit_core::partition::retire::{self, Expiry};
+use eventkit_core::partition::step::Step;
+use eventkit_core::partition::{error, name};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::iter::{SetOfIterator, TableIterator};
+use pgrx::pg_sys::Oid;
+use pgrx::prelude::*;
+
+/// The partitions that end at an instant or before, in order of time.
+fn expired(target: &Target, limit: TimestampWithTimeZone) -> Result<Vec<Oid>> {
+    let limit = target.key_time(limit.into_inner())?;
+    Ok(target.placed.iter().filter(|p| p.bound.to <= limit && p.bound.to != i64::MAX).map(|p| p.table).collect())
+}
+
+/// The instant before which partitions are expired: the one given, or that of the parent's retention as of another
+/// instant. Raises `55000` for a parent that has none.
+fn limit(
+    parent: Oid,
+    target: &Target,
+    older_than: Option<TimestampWithTimeZone>,
+    as_of: Option<TimestampWithTimeZone>,
+) -> Result<TimestampWithTimeZone> {
+    if let Some(limit) = older_than {
+        return Ok(limit);
+    }
+    let told = catalog::one::<TimestampWithTimeZone>(
+        "SELECT (coalesce($2, statement_timestamp()) AT TIME ZONE s.time_zone - s.retention) AT TIME ZONE s.time_zone \
+         FROM eventkit.partition_settings s WHERE s.parent = $1",
+        &[parent.into(), as_of.into()],
+    )?;
+    told.ok_or_else(|| error::no_retention(&target.parent.qualified()))
+}
+
+/// The partitions of a parent that are wholly before a limit, in order of time; never the default partition.
+///
+/// Takes the parent, the limit (NULL: by the parent's retention), and the instant that the retention counts from (NULL:
+/// now). A walk over numbers. Raises what `plan::key_of` raises, `55000` for a parent without a retention.
+#[pg_extern(sql = r#"
+CREATE FUNCTION eventkit.expired_partitions(parent regclass, older_than timestamptz DEFAULT NULL, as_of timestamptz DEFAULT NULL)
+RETURNS SETOF regclass
+STABLE PARALLEL RESTRICTED COST 10000 ROWS 10 LANGUAGE c
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#, requires = ["partition_settings"])]
+pub fn expired_partitions(
+    parent: Option<Oid>,
+    older_than: Option<TimestampWithTimeZone>,
+    as_of: Option<TimestampWithTimeZone>,
+) -> SetOfIterator<'static, Oid> {
+    let found = || -> Result<Vec<Oid>> {
+        let parent = given(parent, "parent")?;
+        let target = maintain::brief(parent)?;
+        let limit = limit(parent, &target, older_than, as_of)?;
+        expired(&target, limit)
+    };
+    SetOfIterator::new(found().or_raise())
+}
+
+/// Detaches a partition by a background worker; true when one ran to its end. The catalog says whether it succeeded.
+///
+/// Takes parent, partition and the wait in milliseconds. Holds no lock itself. Raises `42501` for a caller without the rights of
+/// the parent's owner.
+#[pg_extern(sql = r#"
+CREATE FUNCTION eventkit.detach_concurrently(parent regclass, partition regclass, milliseconds int) RETURNS boolean
+VOLATILE PARALLEL UNSAFE COST 100000 LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
+pub fn detach_concurrently(parent: Option<Oid>, partition: Option<Oid>, milliseconds: Option<i32>) -> bool {
+    let order = || -> Result<(Oid, Oid, i32)> {
+        let order = (given(parent, "parent")?, given(partition, "partition")?, given(milliseconds, "milliseconds")?);
+        owner(order.0)?;
+        Ok(order)
+    };
+    let (parent, partition, milliseconds) = order().or_raise();
+    worker::detach_concurrently(parent, partition, milliseconds)
+}
+
+/// The owner of a table. Raises `42501` for a caller who has not his rights, `42P01` for a table that is gone.
+fn owner(table: Oid) -> Result<Oid> {
+    let row = catalog::one_row(
+        "SELECT c.relowner, pg_has_role(c.relowner, 'USAGE'), pg_get_userbyid(c.relowner)::text, current_user::text, c.oid::regclass::text \
+         FROM pg_class c WHERE c.oid = $1",
+        &[table.into()],
+        |row| {
+            Ok((
+                row.get::<Oid>(1)?,
+                row.get::<bool>(2)?,
+                row.get::<String>(3)?,
+                row.get::<String>(4)?,
+                row.get::<String>(5)?,
+            ))
+        },
+    )?;
+    match row {
+        Some((Some(owner), Some(true), ..)) => Ok(owner),
+        Some((_, _, Some(owner), Some(caller), Some(table))) => {
+            Err(error::not_owner(&table, &name::identifier(&caller), &name::identifier(&owner)))
+        }
+        _ => Err(error::no_such_table("parent")),
+    }
+}
+
+/// Runs one statement with the rights of a table's owner and no more, and gives the first column of its first row as text.
+///
+/// Takes the table and the statement. Raises what the statement raises, `42501` for a caller without the owner's rights.
+#[pg_extern(sql = r#"
+CREATE FUNCTION eventkit.run_as_owner("table" regclass, statement text) RETURNS text
+VOLATILE PARALLEL UNSAFE COST 10000 LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
+pub fn run_as_owner(table: Option<Oid>, statement: Option<String>) -> Option<String> {
+    let told = || -> Result<(Oid, String)> { Ok((owner(given(table, "table")?)?, given(statement, "statement")?)) };
+    let (owner, statement) = told().or_raise();
+    let run = || -> std::result::Result<Option<String>, spi::Error> {
+        Spi::connect_mut(|client| {
+            let rows = client.update(&statement, Some(1), &[])?;
+            if rows.is_empty() { Ok(None) } else { rows.first().get_one::<String>() }
+        })
+    };
+    as_role(owner, run).map_err(|e| error::unreadable_catalog(&e.to_string())).or_raise()
+}
+
+/// A table's quoted, qualified name. Raises `42P01` when it is gone.
+fn named(table: Oid) -> Result<String> {
+    let names = catalog::one_row(
+        "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+        &[table.into()],
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+    )?;
+    match names {
+        Some((Some(schema), Some(table))) => Ok(name::qualified(&schema, &table)),
+        _ => Err(error::no_such_table("partition")),
+    }
+}
+
+/// Whether the detach of a partition was begun and not ended; `None` for a table that is no partition of the parent.
+fn pending(parent: Oid, partition: Oid) -> Result<Option<bool>> {
+    catalog::one::<bool>(
+        "SELECT i.inhdetachpending FROM pg_inherits i WHERE i.inhparent = $1 AND i.inhrelid = $2",
+        &[parent.into(), partition.into()],
+    )
+}
+
+plan_function! {
+/// The steps that detach a partition in one transaction, or end the detach that was begun; one without a statement for a table
+/// that is no partition of the parent.
+///
+/// Takes parent and partition. Takes no lock but `ACCESS SHARE`. Raises what `plan::key_of` raises.
+r#"
+CREATE FUNCTION eventkit.plan_detach_partition(parent regclass, partition regclass) RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 10000 ROWS 5 LANGUAGE c
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#
+fn plan_detach_partition(parent: Oid, partition: Oid) {
+    let (parent, partition) = (given(parent, "parent")?, given(partition, "partition")?);
+    let target = Target::read_free(parent)?;
+    let name = named(partition)?;
+    Ok(match pending(parent, partition)? {
+        Some(true) => vec![retire::finalize(&target.parent, &name)],
+        Some(false) => retire::detach(&target.parent, &name),
+        None => vec![Step::nothing(name.clone(), format!("{name} is no partition of {}", target.parent.qualified()))],
+    })
+}
+}
+
+plan_function! {
+/// The step that drops or moves a table that was detached; none where it stays.
+///
+/// Takes the table, `on_expiry` and `expired_schema`. Raises `42P01` for a table that is gone.
+r#"
+CREATE FUNCTION eventkit.plan_expired_table("table" regclass, on_expiry text, expired_schema text) RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 1000 ROWS 1 LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#
+fn plan_expired_table(table: Oid, on_expiry: String, expired_schema: String) {
+    let name = named(given(table, "table")?)?;
+    Ok(Expiry::of(&given(on_expiry, "on_expiry")?, expired_schema).step(&name).into_iter().collect())
+}
+}
+
+plan_function! {
+/// The steps of `drop_old_partitions`, without doing them: for each expired partition the archive hook, the detach, what becomes of the table.
+///
+/// Takes what the procedure takes; of partitions that a foreign key still needs it shows the steps too. Takes no lock but
+/// `ACCESS SHARE`. Raises what `expired_partitions` raises.
+r#"
+CREATE FUNCTION eventkit.plan_drop_old_partitions(parent regclass, older_than timestamptz DEFAULT NULL, archive regprocedure DEFAULT NULL)
+RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 100000 ROWS 30 LANGUAGE c
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#
+fn plan_drop_old_partitions(parent: Oid, older_than: TimestampWithTimeZone, archive: Oid) {
+    let table = given(parent, "parent")?;
+    let target = Target::read(table)?;
+    let told = catalog::one_row(
+        "SELECT s.on_expiry, s.expired_schema::text, s.archive FROM eventkit.partition_settings s WHERE s.parent = $1",
+        &[table.into()],
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?, row.get::<String>(3)?)),
+    )?;
+    let (on_expiry, schema, kept) = told.unwrap_or_default();
+    let expiry = Expiry::of(on_expiry.as_deref().unwrap_or("detach"), schema);
+    let archive = catalog::one::<String>(
+        "SELECT format('%s %I.%I', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+         WHERE p.oid = coalesce($1, to_regprocedure($2)::oid)",
+        &[archive.into(), kept.into()],
+    )?;
+    let mut steps = Vec::new();
+    for partition in expired(&target, limit(table, &target, older_than, None)?)? {
+        let begun = pending(table, partition)?.unwrap_or(false);
+        steps.extend(retire::plan(&target.parent, &named(partition)?, begun, &expiry, archive.as_deref()));
+    }
+    Ok(steps)
+}
+}
