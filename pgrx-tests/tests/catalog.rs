@@ -166,6 +166,30 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("check_backfill", "s", "r", 10_000.0, false),
     ("next_backfill_period", "s", "r", 10_000.0, false),
     ("key_time", "s", "s", 10.0, false),
+    ("archive_of", "s", "r", 100.0, false),
+    ("check_batch_rows", "i", "s", 5.0, false),
+    ("check_maintenance", "s", "r", 1000.0, false),
+    ("check_partitions", "s", "r", 1_000_000.0, false),
+    ("check_unreferenced", "s", "r", 100_000.0, false),
+    ("default_left_behind", "s", "r", 100_000.0, false),
+    ("default_period_rows", "s", "r", 10_000.0, false),
+    ("departing_partitions", "s", "r", 10_000.0, false),
+    ("due_work", "s", "r", 100_000.0, false),
+    ("expired_partitions", "s", "r", 10_000.0, false),
+    ("has_rows", "s", "r", 10_000.0, false),
+    ("may_detach_concurrently", "s", "s", 100.0, true),
+    ("never_before", "s", "r", 100.0, false),
+    ("next_default_period", "s", "r", 10_000.0, false),
+    ("partition_chart", "s", "r", 10_000.0, true),
+    ("partition_gaps", "s", "r", 10_000.0, false),
+    ("plan_detach_partition", "s", "r", 10_000.0, false),
+    ("plan_drain_default", "s", "r", 100_000.0, false),
+    ("plan_drain_period", "s", "r", 10_000.0, false),
+    ("plan_drop_old_partitions", "s", "r", 100_000.0, false),
+    ("plan_expired_table", "s", "r", 1000.0, false),
+    ("session_lock_key", "i", "s", 5.0, true),
+    ("try_check_partitions", "s", "r", 1_000_000.0, false),
+    ("upcoming_partitions", "s", "r", 10_000.0, false),
     ("partition_horizon", "s", "r", 10_000.0, false),
     ("partition_periods", "s", "r", 10_000.0, false),
     ("partition_periods_of_day", "s", "r", 10_000.0, false),
@@ -184,6 +208,28 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     // Write.
     ("abandon_attach", "v", "u", 100.0, false),
     ("advance_sequence", "v", "u", 100.0, false),
+    ("begin_departure", "v", "u", 100.0, false),
+    ("call_archive", "v", "u", 100.0, false),
+    ("clean_run_history", "v", "u", 1000.0, false),
+    ("detach_concurrently", "v", "u", 100_000.0, false),
+    ("detach_departing", "v", "u", 100.0, false),
+    ("drain_default", "v", "u", 100.0, false),
+    ("drain_period", "v", "u", 100.0, false),
+    ("drain_periods", "v", "u", 100.0, false),
+    ("drop_old_partitions", "v", "u", 100.0, false),
+    ("end_departure", "v", "u", 100.0, false),
+    ("lock_period", "v", "u", 100.0, false),
+    ("maintain", "v", "u", 100.0, false),
+    ("maintain_parent", "v", "u", 100.0, false),
+    ("note_run", "v", "u", 1000.0, false),
+    ("premake_partition", "v", "u", 100.0, false),
+    ("release_session_lock", "v", "u", 100.0, false),
+    ("retire_partitions", "v", "u", 100.0, false),
+    ("run_as_owner", "v", "u", 10_000.0, false),
+    ("run_drain_period", "v", "u", 100.0, false),
+    ("schedule_maintenance", "v", "u", 100.0, false),
+    ("take_session_lock", "v", "u", 100.0, false),
+    ("try_as_owner", "v", "u", 100.0, false),
     ("attach_partition", "v", "u", 100.0, false),
     ("backfill", "v", "u", 100.0, false),
     ("backfill_next", "v", "u", 100.0, false),
@@ -273,14 +319,20 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
             "p create_partition",
             "p create_partitions",
             "p dedupe_table",
-            "p manage_partitions"
+            "p drain_default",
+            "p drain_periods",
+            "p drop_old_partitions",
+            "p maintain",
+            "p maintain_parent",
+            "p manage_partitions",
+            "p retire_partitions"
         ]
     );
     nothing(
         &s,
         "settings that a function changes besides those known",
         &format!(
-            "SELECT p.oid::regprocedure || ' ' || setting FROM (SELECT p.oid, unnest(proconfig) AS setting FROM {ROUTINES}) AS p WHERE setting !~ '^(search_path|TimeZone|DateStyle|lock_timeout|default_tablespace|enable_seqscan|synchronize_seqscans|max_parallel_workers_per_gather)='"
+            "SELECT p.oid::regprocedure || ' ' || setting FROM (SELECT p.oid, unnest(proconfig) AS setting FROM {ROUTINES}) AS p WHERE setting !~ '^(search_path|TimeZone|DateStyle|lock_timeout|default_tablespace|row_security|enable_seqscan|synchronize_seqscans|max_parallel_workers_per_gather)='"
         ),
     );
 }
@@ -304,7 +356,14 @@ fn only_those_told_to_may_write() {
             "create_partition",
             "create_partitions",
             "dedupe_table",
+            "drain_default",
+            "drain_periods",
+            "drop_old_partitions",
+            "maintain",
+            "maintain_parent",
             "manage_partitions",
+            "retire_partitions",
+            "schedule_maintenance",
             "unmanage_partitions"
         ]
     );
@@ -326,8 +385,12 @@ fn only_those_told_to_may_write() {
         tables,
         [
             "dedupe_progress: DELETE INSERT SELECT UPDATE, by row",
+            "partition_departures: DELETE INSERT SELECT UPDATE, by row",
+            "partition_health: SELECT",
             "partition_settings: DELETE INSERT SELECT UPDATE, by row",
-            "partitions: SELECT"
+            "partitions: SELECT",
+            "run_history: DELETE INSERT SELECT, by row",
+            "run_history_id_seq: "
         ]
     );
 }
