@@ -22,6 +22,7 @@ CREATE POLICY owner ON eventkit.run_history FOR SELECT USING (
 );
 GRANT SELECT, INSERT, DELETE ON eventkit.run_history TO PUBLIC;
 
+COMMENT ON SEQUENCE eventkit.run_history_id_seq IS 'The numbers of run_history.';
 COMMENT ON TABLE eventkit.run_history IS
 'What maintain has done and what failed, a row for each run and for each action of a parent that did something; seen by who ran it and by the parent''s owner.';
 COMMENT ON COLUMN eventkit.run_history.id IS 'Rises with time.';
@@ -166,6 +167,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
+  PERFORM eventkit.lock_period(parent, period, lock_timeout);
   -- Of rows in the default partition the drain makes a partition.
   IF eventkit.default_period_rows(parent, period) > 0 THEN
     RETURN false;
@@ -254,11 +256,12 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'argument "schedule" must not be NULL',
       DETAIL = 'It says when, as crontab does.', HINT = 'SELECT eventkit.schedule_maintenance(''5 * * * *'').';
   ELSIF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
-    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-      MESSAGE = format('extension pg_cron is not in database %I', current_database()),
+    RAISE WARNING USING
+      MESSAGE = format('nothing is scheduled: extension pg_cron is not in database %I', current_database()),
       DETAIL = 'pg_cron starts commands by the clock; without it something else has to.',
       HINT = format('Where pg_cron is in another database, there: SELECT cron.schedule_in_database(''eventkit.maintain'', %L, ''CALL eventkit.maintain()'', %L). Without pg_cron, a line for crontab: %s psql -d %s -c ''CALL eventkit.maintain()''.',
         schedule, current_database(), schedule, current_database());
+    RETURN NULL;
   END IF;
   EXECUTE 'SELECT cron.schedule(''eventkit.maintain'', $1, ''CALL eventkit.maintain()'')' INTO job USING schedule;
   RETURN job;
@@ -266,7 +269,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.schedule_maintenance(text) IS
-'Registers CALL eventkit.maintain() in pg_cron, by its clock (GMT unless cron.timezone says otherwise), and returns the job''s number; again changes the schedule. SELECT eventkit.schedule_maintenance(''5 * * * *'')';
+'Registers CALL eventkit.maintain() in pg_cron, by its clock (GMT unless cron.timezone says otherwise), and returns the job''s number; again changes the schedule. Without pg_cron it warns, says what to run instead, and returns NULL. SELECT eventkit.schedule_maintenance(''5 * * * *'')';
 
 REVOKE EXECUTE ON FUNCTION eventkit.schedule_maintenance(text) FROM PUBLIC;
 

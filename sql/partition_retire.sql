@@ -125,7 +125,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.has_rows(regclass, xid) IS
-'Tells whether a table has rows, or such as a transaction from this one on may have written. SELECT eventkit.has_rows(''app.events_default'')';
+'Tells whether a table has rows, or such as a transaction from this one on may have written. SELECT eventkit.has_rows(''app.events_20240101'')';
 
 CREATE FUNCTION eventkit.departing_partitions(parent regclass, older_than timestamptz DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS regclass[]
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE sql
@@ -144,7 +144,7 @@ AS $$
 $$;
 
 COMMENT ON FUNCTION eventkit.departing_partitions(regclass, timestamptz, timestamptz) IS
-'Lists what drop_old_partitions has to do: departures that were begun, detaches that are pending, then the expired partitions from the oldest on. SELECT eventkit.departing_partitions(''app.events'')';
+'Lists what drop_old_partitions has to do: departures that were begun, detaches that are pending, then the expired partitions from the oldest on. SELECT eventkit.departing_partitions(''app.events'', now() - interval ''90 days'')';
 
 CREATE FUNCTION eventkit.call_archive(archive text, partition regclass, caller_search_path text) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -207,7 +207,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.begin_departure(regclass, regclass, boolean, text, text) IS
-'Checks foreign keys, calls the archive hook and writes down that a partition leaves; ''gone'' when it is no partition any more. SELECT eventkit.begin_departure(''app.events'', ''app.events_20240101'', true, NULL, current_setting(''search_path''))';
+'Checks foreign keys, calls the archive hook and writes down that a partition leaves; ''gone'' when it is no partition any more. SELECT eventkit.begin_departure(''app.events'', ''app.events_20231231'', true, NULL, current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.detach_departing(parent regclass, partition regclass, lock_timeout interval, caller_search_path text) RETURNS text
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -240,7 +240,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.detach_departing(regclass, regclass, interval, text) IS
-'Detaches a partition, or ends its detach that is pending; tells detached or pending. SELECT eventkit.detach_departing(''app.events'', ''app.events_20240101'', ''2 seconds'', current_setting(''search_path''))';
+'Detaches a partition, or ends its detach that is pending; tells detached or pending. SELECT eventkit.detach_departing(''app.events'', ''app.events_20231231'', ''2 seconds'', current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.end_departure(parent regclass, partition regclass, lock_timeout interval, caller_search_path text) RETURNS text
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -268,7 +268,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.end_departure(regclass, regclass, interval, text) IS
-'Drops or moves a partition that was detached, as written down when it was begun; tells what was done. SELECT eventkit.end_departure(''app.events'', ''app.events_20240101'', ''2 seconds'', current_setting(''search_path''))';
+'Drops or moves a partition that was detached, as written down when it was begun; tells what was done. SELECT eventkit.end_departure(''app.events'', ''app.events_20231231'', ''2 seconds'', current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.may_detach_concurrently(parent regclass, partition regclass) RETURNS boolean
 STABLE STRICT PARALLEL SAFE COST 100 LANGUAGE sql
@@ -411,7 +411,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) IS
-'Retires the partitions that are wholly before a time (NULL: by the parent''s retention): detached, dropped or moved as its on_expiry says, after the archive procedure, if there is one, has got each (again, when rows may have come between). Keeps the default partition and what a foreign key needs, and warns. Call again to end what was interrupted. CALL eventkit.drop_old_partitions(''app.events'', now() - interval ''90 days'')';
+'Retires the partitions that are wholly before a time (NULL: by the parent''s retention): detached, dropped or moved as its on_expiry says, after the archive procedure, if there is one, has got each (again, when rows may have come between). Keeps the default partition and what a foreign key needs, and warns. Call again to end what was interrupted. CALL eventkit.drop_old_partitions(''app.events'', ''2024-01-01'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) FROM PUBLIC;
 
@@ -425,7 +425,7 @@ COMMENT ON FUNCTION eventkit.archive_of(regclass, regprocedure) IS
 COMMENT ON FUNCTION eventkit.expired_partitions(regclass, timestamptz, timestamptz) IS
 'Lists the partitions that are wholly before a time (NULL: by the parent''s retention), the oldest first; never the default partition. SELECT * FROM eventkit.expired_partitions(''app.events'', now() - interval ''90 days'')';
 COMMENT ON FUNCTION eventkit.detach_concurrently(regclass, regclass, int) IS
-'Detaches a partition CONCURRENTLY by a background worker, waiting so many milliseconds for each lock; true when a worker ran. SELECT eventkit.detach_concurrently(''app.events'', ''app.events_20240101'', 2000)';
+'Detaches a partition CONCURRENTLY by a background worker, waiting so many milliseconds for each lock; true when a worker ran. SELECT eventkit.detach_concurrently(''app.events'', ''app.events_20231231'', 2000)';
 COMMENT ON FUNCTION eventkit.run_as_owner(regclass, text) IS
 'Runs a statement with the rights of a table''s owner and no more, for one who has these rights. SELECT eventkit.run_as_owner(''app.events'', ''SELECT current_user'')';
 COMMENT ON FUNCTION eventkit.plan_detach_partition(regclass, regclass) IS

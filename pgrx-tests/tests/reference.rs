@@ -67,6 +67,16 @@ const SUBJECTS: [(&str, &[&str]); 10] = [
             "backfill_left_behind",
             "backfill_differences",
             "partition_range",
+            "drop_old_partitions",
+            "plan_drop_old_partitions",
+            "expired_partitions",
+            "drain_default",
+            "plan_drain_default",
+            "default_left_behind",
+            "maintain",
+            "schedule_maintenance",
+            "check_partitions",
+            "partition_chart",
         ],
     ),
 ];
@@ -255,6 +265,8 @@ const FIXTURES: &str = r#"
     CREATE SCHEMA app;
     CREATE TABLE app.events (id bigserial, at timestamptz NOT NULL) PARTITION BY RANGE (at);
     CALL eventkit.create_partition('app.events', '2024-01-01');
+    CREATE TABLE app.events_20231231 (LIKE app.events);
+    CREATE PROCEDURE app.archive(partition regclass) LANGUAGE sql AS 'SELECT 1';
     CREATE TABLE app.june (LIKE app.events);
     INSERT INTO app.june VALUES (1, '2023-06-06 12:00Z');
 "#;

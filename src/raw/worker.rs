@@ -79,7 +79,10 @@ pub extern "C-unwind" fn eventkit_detach_worker(_argument: pg_sys::Datum) {
     // The calls are those of any worker that executes a statement: connect, one transaction that reads names, one portal.
     unsafe {
         let order = (*pg_sys::MyBgworkerEntry).bgw_extra.as_ptr().cast::<Order>().read_unaligned();
+        #[cfg(feature = "pg15")]
         pg_sys::pqsignal(SIGTERM, Some(stop));
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::pqsignal_be(SIGTERM, Some(stop));
         pg_sys::BackgroundWorkerUnblockSignals();
         pg_sys::BackgroundWorkerInitializeConnectionByOid(order.database, order.session_role, 0);
         // What the asking role may not do, the session's may not do for it.
