@@ -2,7 +2,7 @@
 -- partition_plan.sql.
 
 CREATE FUNCTION eventkit.apply_changes(
-  source regclass, parent regclass, batch_rows bigint, deletes boolean, lock_timeout interval, caller_search_path text,
+  source regclass, parent regclass, batch_rows bigint, deletes boolean, replace boolean, lock_timeout interval, caller_search_path text,
   OUT taken bigint, OUT copied_periods int)
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET enable_hashjoin = on SET enable_mergejoin = on
@@ -27,7 +27,7 @@ BEGIN
     PERFORM set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
   END IF;
   FOR planned IN
-    SELECT p.* FROM eventkit.plan_catch_up(source, parent, batch_rows, deletes, backfill.from_time, backfill.to_time) p ORDER BY p.step
+    SELECT p.* FROM eventkit.plan_catch_up(source, parent, batch_rows, deletes, replace, backfill.from_time, backfill.to_time) p ORDER BY p.step
   LOOP
     IF planned.step = 1 THEN
       EXECUTE planned.statement INTO batch;
@@ -58,8 +58,8 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.apply_changes(regclass, regclass, bigint, boolean, interval, text) IS
-'Applies one batch of captured changes, or copies the periods that it needs first; returns the changes taken and the periods copied. SELECT * FROM eventkit.apply_changes(''public.events'', ''app.events'', 10000, true, ''2 seconds'', current_setting(''search_path''))';
+COMMENT ON FUNCTION eventkit.apply_changes(regclass, regclass, bigint, boolean, boolean, interval, text) IS
+'Applies one batch of captured changes, or copies the periods that it needs first; returns the changes taken and the periods copied. SELECT * FROM eventkit.apply_changes(''public.events'', ''app.events'', 10000, true, false, ''2 seconds'', current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.catch_up_next(
   source regclass, parent regclass, batch_rows bigint, lock_timeout interval, caller_search_path text,
@@ -77,9 +77,9 @@ BEGIN
   taken := 0;
   ended := false;
   BEGIN
-    -- Rows that trade a unique value fit only together: then the batch is all that waits.
+    -- Rows that pass a unique value on fit only together: then the batch is all that waits, and if need be its rows make room first.
     SELECT a.* INTO done FROM eventkit.apply_changes(source, parent,
-      CASE WHEN tries > 0 THEN 9223372036854775807 ELSE batch_rows END, deletes, lock_timeout, caller_search_path) a;
+      CASE WHEN tries > 0 THEN 9223372036854775807 ELSE batch_rows END, deletes, tries > 1, lock_timeout, caller_search_path) a;
     taken := done.taken;
     ended := done.copied_periods = 0 AND (tries > 0 OR done.taken < batch_rows);
     tries := 0;
@@ -109,7 +109,15 @@ $$;
 COMMENT ON FUNCTION eventkit.catch_up_next(regclass, regclass, bigint, interval, text, boolean, int) IS
 'Applies the next batch of captured changes and says how to go on; catch_up calls it until it has ended. SELECT * FROM eventkit.catch_up_next(''public.events'', ''app.events'', 10000, ''2 seconds'', current_setting(''search_path''), true, 0)';
 
-CREATE FUNCTION eventkit.open_catch_up(source regclass, parent regclass, batch_rows bigint, lock_timeout interval) RETURNS void
+CREATE FUNCTION eventkit.waiting_changes(source regclass, parent regclass) RETURNS bigint
+STABLE PARALLEL SAFE COST 10000 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT eventkit.captured_changes(b.changes) FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2 $$;
+
+COMMENT ON FUNCTION eventkit.waiting_changes(regclass, regclass) IS
+'Counts the captured changes of a pair that catch_up has not applied. SELECT eventkit.waiting_changes(''public.events'', ''app.events'')';
+
+CREATE FUNCTION eventkit.open_catch_up(source regclass, parent regclass, batch_rows bigint, lock_timeout interval) RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -118,19 +126,19 @@ BEGIN
   -- The plan refuses what cannot be applied.
   PERFORM FROM eventkit.plan_catch_up(source, parent, batch_rows);
   PERFORM eventkit.lock_backfill(source, parent);
+  RETURN eventkit.waiting_changes(source, parent);
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.open_catch_up(regclass, regclass, bigint, interval) IS
-'Checks the arguments of catch_up and takes its lock. SELECT eventkit.open_catch_up(''public.events'', ''app.events'', 10000, ''2 seconds'')';
+'Checks the arguments of catch_up, takes its lock and counts the changes that wait. SELECT eventkit.open_catch_up(''public.events'', ''app.events'', 10000, ''2 seconds'')';
 
 CREATE FUNCTION eventkit.close_catch_up(source regclass, parent regclass, taken bigint, deletes boolean) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  waiting CONSTANT bigint := (
-    SELECT eventkit.captured_changes(b.changes) FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2);
+  waiting CONSTANT bigint := eventkit.waiting_changes(source, parent);
 BEGIN
   IF NOT deletes THEN
     RAISE WARNING USING
@@ -158,11 +166,12 @@ DECLARE
   deletes pg_catalog.bool := true;
   tries pg_catalog.int4 := 0;
   taken pg_catalog.int8 := 0;
+  waiting pg_catalog.int8;
   done pg_catalog.record;
 BEGIN
   PERFORM eventkit.refuse_transaction_block('catch_up');
   COMMIT;
-  PERFORM eventkit.open_catch_up(source, parent, batch_rows, lock_timeout);
+  waiting := eventkit.open_catch_up(source, parent, batch_rows, lock_timeout);
   COMMIT;
   LOOP
     -- The source as one snapshot shows it, so that the parent agrees with it also across rows.
@@ -172,7 +181,8 @@ BEGIN
     deletes := done.deletes;
     tries := done.tries;
     taken := taken OPERATOR(pg_catalog.+) done.taken;
-    EXIT WHEN done.ended;
+    -- Writers that are faster than we do not keep us for ever.
+    EXIT WHEN done.ended OR taken OPERATOR(pg_catalog.>=) waiting;
     -- The lines above have taken a snapshot; the next batch needs a transaction without one.
     COMMIT;
   END LOOP;
@@ -213,7 +223,11 @@ BEGIN
         PERFORM eventkit.execute_with_retries(ARRAY[planned.statement]);
       END LOOP;
       LOOP
-        SELECT a.* INTO done FROM eventkit.apply_changes(source, parent, 9223372036854775807, true, lock_timeout, caller_search_path) a;
+        BEGIN
+          SELECT a.* INTO done FROM eventkit.apply_changes(source, parent, 9223372036854775807, true, false, lock_timeout, caller_search_path) a;
+        EXCEPTION WHEN unique_violation OR exclusion_violation THEN
+          SELECT a.* INTO done FROM eventkit.apply_changes(source, parent, 9223372036854775807, true, true, lock_timeout, caller_search_path) a;
+        END;
         EXIT WHEN done.taken = 0 AND done.copied_periods = 0;
       END LOOP;
     END IF;
@@ -316,11 +330,19 @@ AS $$
 DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
+  waiting pg_catalog.int8;
+  waited pg_catalog.int8;
 BEGIN
   -- A call that was stopped before the removal has nothing left to apply.
   IF eventkit.is_captured(source, parent) THEN
     IF alone THEN
-      CALL eventkit.catch_up(source, parent, lock_timeout => lock_timeout);
+      -- Again while that leaves less to do under the lock.
+      LOOP
+        CALL eventkit.catch_up(source, parent, lock_timeout => lock_timeout);
+        waited := waiting;
+        waiting := eventkit.waiting_changes(source, parent);
+        EXIT WHEN waiting OPERATOR(pg_catalog.<) 1000 OR waiting OPERATOR(pg_catalog.>=) waited;
+      END LOOP;
       COMMIT;
       -- Each statement sees what was committed before the lock was granted.
       SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
@@ -373,7 +395,7 @@ COMMENT ON PROCEDURE eventkit.abandon_backfill(regclass, regclass, interval) IS
 
 REVOKE EXECUTE ON PROCEDURE eventkit.abandon_backfill(regclass, regclass, interval) FROM PUBLIC;
 
-COMMENT ON FUNCTION eventkit.plan_catch_up(regclass, regclass, bigint, boolean, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION eventkit.plan_catch_up(regclass, regclass, bigint, boolean, boolean, timestamptz, timestamptz) IS
 'Shows the steps of one transaction of catch_up without doing them; $1 stands for what the first one gives. SELECT * FROM eventkit.plan_catch_up(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.plan_finish_backfill(regclass, regclass) IS
 'Shows the steps of finish_backfill after it has caught up without doing them. SELECT * FROM eventkit.plan_finish_backfill(''public.events'', ''app.events'')';

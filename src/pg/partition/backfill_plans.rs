@@ -118,11 +118,11 @@ fn plan_backfill(
 plan_function! {
 /// The steps of one transaction of `catch_up`, without doing them; `$1` stands for what the first one gives.
 ///
-/// Takes source, parent, the most changes of a transaction, whether rows that left the source are deleted, and the range that
-/// the periods share a time with. Raises what `capture::apply` raises. Takes no lock but `ACCESS SHARE`.
+/// Takes source, parent, the most changes of a transaction, whether rows that left the source are deleted, whether changed rows are
+/// deleted and inserted rather than updated, and the range that the periods share a time with. Raises what `capture::apply` raises. Takes no lock but `ACCESS SHARE`.
 r#"
 CREATE FUNCTION eventkit.plan_catch_up(
-  source regclass, parent regclass, batch_rows bigint DEFAULT 10000, deletes boolean DEFAULT true,
+  source regclass, parent regclass, batch_rows bigint DEFAULT 10000, deletes boolean DEFAULT true, replace boolean DEFAULT false,
   from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 6 LANGUAGE c
@@ -134,6 +134,7 @@ fn plan_catch_up(
     parent: Oid,
     batch_rows: i64,
     deletes: bool,
+    replace: bool,
     from_time: TimestampWithTimeZone,
     to_time: TimestampWithTimeZone,
 ) {
@@ -143,7 +144,7 @@ fn plan_catch_up(
         return Err(capture::error::batch_rows(rows));
     }
     let moved = pair.moved(from_time, to_time)?;
-    let batch = Batch { moved, rows, deletes: given(deletes, "deletes")? };
+    let batch = Batch { moved, rows, deletes: given(deletes, "deletes")?, replace: given(replace, "replace")? };
     capture::apply(&pair.target.parent, &pair.source, &captured, batch)
 }
 }
@@ -162,7 +163,7 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 fn plan_finish_backfill(source: Oid, parent: Oid) {
     let (pair, captured) = read(source, parent)?;
     let (table, from) = (&pair.target.parent, &pair.source);
-    let batch = Batch { moved: pair.moved(None, None)?, rows: i64::from(i32::MAX), deletes: true };
+    let batch = Batch { moved: pair.moved(None, None)?, rows: i64::MAX, deletes: true, replace: false };
     let mut steps = vec![capture::last_lock(from)];
     steps.extend(capture::apply(table, from, &captured, batch)?);
     steps.extend(backfill::sequence_steps(table, from)?);

@@ -269,6 +269,9 @@ pub struct Batch {
     pub rows: i64,
     /// Whether rows that left the source are deleted; otherwise their changes wait.
     pub deletes: bool,
+    /// Whether rows with other values are deleted and inserted, not updated: rows may then trade unique values. Never done
+    /// while a foreign key refers to the parent, which could cascade.
+    pub replace: bool,
 }
 
 /// The steps that apply a batch of changes, `$1` in all but the first being what the first one gives.
@@ -308,6 +311,7 @@ pub fn apply(parent: &Parent, source: &Source, capture: &Capture, batch: Batch) 
     let present = in_source(&|_, c| format!("c.{}", identifier(&c.name)));
     let only_present =
         if batch.deletes { String::new() } else { format!(" WHERE EXISTS (SELECT FROM {from} s WHERE {present})") };
+    let replace = batch.replace && !parent.linked.iter().any(|l| l.referencing);
     let mut steps = vec![
         Step::locking(
             format!(
@@ -329,25 +333,30 @@ pub fn apply(parent: &Parent, source: &Source, capture: &Capture, batch: Batch) 
             "the hours of the batch: a period that is not copied yet is copied first",
         ),
     ];
+    let settable: Vec<&&str> = copied.iter().filter(|name| !capture.always.iter().any(|a| a == **name)).collect();
+    let image = |of: &str, cast: bool| -> String {
+        let column = |name: &&str| {
+            let of_type = source.columns.iter().find(|c| c.name == **name).and_then(|c| c.parent_type.as_deref());
+            let cast = of_type.filter(|_| cast).map(|t| format!("::{t}")).unwrap_or_default();
+            format!("{of}.{}{cast}", identifier(name))
+        };
+        format!("(ROW({})::pg_catalog.record)", copied.iter().map(column).collect::<Vec<_>>().join(", "))
+    };
     if batch.deletes {
+        let same = if replace {
+            format!(" AND {} OPERATOR(pg_catalog.*=) {}", image("p", false), image("s", true))
+        } else {
+            String::new()
+        };
         steps.push(Step::locking(
-            format!("DELETE FROM {table} p USING {changed} WHERE {parent_of_change} AND NOT EXISTS (SELECT FROM {from} s WHERE {source_of_change})"),
+            format!("DELETE FROM {table} p USING {changed} WHERE {parent_of_change} AND NOT EXISTS (SELECT FROM {from} s WHERE {source_of_change}{same})"),
             Lock::RowExclusive,
             &table,
-            "rows that left the source",
+            if replace { "rows that left the source or have other values now, which come back below" } else { "rows that left the source" },
         ));
     }
-    let settable: Vec<&&str> = copied.iter().filter(|name| !capture.always.iter().any(|a| a == **name)).collect();
-    if !settable.is_empty() {
+    if !settable.is_empty() && !replace {
         let set: Vec<String> = settable.iter().map(|name| format!("{0} = s.{0}", identifier(name))).collect();
-        let image = |of: &str, cast: bool| -> String {
-            let column = |name: &&&str| {
-                let of_type = source.columns.iter().find(|c| c.name == ***name).and_then(|c| c.parent_type.as_deref());
-                let cast = of_type.filter(|_| cast).map(|t| format!("::{t}")).unwrap_or_default();
-                format!("{of}.{}{cast}", identifier(name))
-            };
-            format!("(ROW({})::pg_catalog.record)", settable.iter().map(column).collect::<Vec<_>>().join(", "))
-        };
         steps.push(Step::locking(
             format!(
                 "UPDATE {table} p SET {} FROM {changed} JOIN {from} s ON {source_of_change} WHERE {parent_of_change} AND {} OPERATOR(pg_catalog.*<>) {}",
