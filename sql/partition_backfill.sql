@@ -137,9 +137,21 @@ SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 SET default_tablespac
 AS $$
 DECLARE
   planned record;
+  copied_before CONSTANT bigint := (SELECT count(*) FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2);
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($3), true);
+  -- A finish_backfill that did not come to its end has left what captures nothing any more.
+  IF EXISTS (SELECT FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2 AND b.changes IS NOT NULL AND b.finished_at IS NOT NULL) THEN
+    PERFORM eventkit.remove_capture(source, parent, $3);
+  END IF;
+  UPDATE eventkit.backfills b SET finished_at = NULL WHERE b.source = $1 AND b.parent = $2;
   FOR planned IN SELECT p.* FROM eventkit.plan_backfill_capture(source, parent) p ORDER BY p.step LOOP
+    IF planned.step = 1 AND copied_before > 0 THEN
+      RAISE WARNING USING
+        MESSAGE = format('%s periods of %s were copied before its changes were captured', copied_before, source),
+        DETAIL = 'What changed in them between the copy and now does not follow.',
+        HINT = format('To copy them anew drop their partitions of %s first.', parent);
+    END IF;
     IF starts_with(planned.statement, 'LOCK TABLE ') THEN
       PERFORM eventkit.execute_with_retries(ARRAY[planned.statement]);
     ELSE
@@ -186,8 +198,7 @@ BEGIN
     INSERT INTO eventkit.backfills AS b (source, parent, from_time, to_time) VALUES (source, parent, from_time, to_time)
       ON CONFLICT ON CONSTRAINT backfills_pkey DO UPDATE SET
         from_time = CASE WHEN b.from_time IS NOT NULL AND EXCLUDED.from_time IS NOT NULL THEN least(b.from_time, EXCLUDED.from_time) END,
-        to_time = CASE WHEN b.to_time IS NOT NULL AND EXCLUDED.to_time IS NOT NULL THEN greatest(b.to_time, EXCLUDED.to_time) END,
-        finished_at = NULL;
+        to_time = CASE WHEN b.to_time IS NOT NULL AND EXCLUDED.to_time IS NOT NULL THEN greatest(b.to_time, EXCLUDED.to_time) END;
     IF capture THEN
       PERFORM eventkit.begin_capture(source, parent, lock_timeout);
     END IF;
@@ -226,7 +237,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.verify_content(text, text, text) IS
-'Compares the count and the sum of two queries and raises an error when they differ; plans of a backfill call it. SELECT eventkit.verify_content(''app.events'', ''SELECT count(*), 0 FROM public.events'', ''SELECT count(*), 0 FROM app.events'')';
+'Compares the count and the sum of two queries and raises an error when they differ; plans of a backfill call it. SELECT eventkit.verify_content(''app.events'', ''SELECT count(*), sum(id) FROM public.events'', ''SELECT count(*), sum(id) FROM public.events'')';
 
 CREATE FUNCTION eventkit.period_label(period timestamp) RETURNS text
 IMMUTABLE STRICT PARALLEL SAFE COST 5 LANGUAGE sql

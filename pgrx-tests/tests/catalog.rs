@@ -298,9 +298,11 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
             "f plan_dedupe_table",
             "p attach_partition",
             "p backfill",
+            "p catch_up",
             "p create_partition",
             "p create_partitions",
             "p dedupe_table",
+            "p finish_backfill",
             "p manage_partitions"
         ]
     );
@@ -308,7 +310,7 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
         &s,
         "settings that a function changes besides those known",
         &format!(
-            "SELECT p.oid::regprocedure || ' ' || setting FROM (SELECT p.oid, unnest(proconfig) AS setting FROM {ROUTINES}) AS p WHERE setting !~ '^(search_path|TimeZone|DateStyle|lock_timeout|default_tablespace|enable_seqscan|synchronize_seqscans|max_parallel_workers_per_gather)='"
+            "SELECT p.oid::regprocedure || ' ' || setting FROM (SELECT p.oid, unnest(proconfig) AS setting FROM {ROUTINES}) AS p WHERE setting !~ '^(search_path|TimeZone|DateStyle|extra_float_digits|lock_timeout|default_tablespace|enable_hashjoin|enable_mergejoin|enable_seqscan|synchronize_seqscans|max_parallel_workers_per_gather)='"
         ),
     );
 }
@@ -327,11 +329,14 @@ fn only_those_told_to_may_write() {
     assert_eq!(
         procedures,
         [
+            "abandon_backfill",
             "attach_partition",
             "backfill",
+            "catch_up",
             "create_partition",
             "create_partitions",
             "dedupe_table",
+            "finish_backfill",
             "manage_partitions",
             "unmanage_partitions"
         ]
@@ -353,6 +358,9 @@ fn only_those_told_to_may_write() {
     assert_eq!(
         tables,
         [
+            "backfill_periods: DELETE INSERT SELECT UPDATE, by row",
+            "backfill_progress: SELECT",
+            "backfills: DELETE INSERT SELECT UPDATE, by row",
             "dedupe_progress: DELETE INSERT SELECT UPDATE, by row",
             "partition_settings: DELETE INSERT SELECT UPDATE, by row",
             "partitions: SELECT"
