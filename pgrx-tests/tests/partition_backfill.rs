@@ -1,743 +1,681 @@
-//! Backfills of tables that are written to meanwhile: nothing lost, nothing doubled, whatever is killed, whoever writes.
+//! A backfill as a client sees it: the published example, resumption, names, settings, rights, locks; and one day made by hand.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
-mod common;
+use eventkit_tests::shared::{self, Database};
+use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+/// The published example with three days of chats: one an hour, a message every ten minutes of the day after.
+const ARTICLE: &str = r"
+CREATE TABLE public.chats (id bigserial, created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (id));
+CREATE TABLE public.chat_messages (id bigserial, created_at timestamptz NOT NULL, chat_id bigint NOT NULL,
+    chat_created_at timestamptz NOT NULL, message text NOT NULL, PRIMARY KEY (id), FOREIGN KEY (chat_id) REFERENCES chats (id));
+INSERT INTO chats (created_at)
+    SELECT generate_series('2022-01-01 00:00+00'::timestamptz, '2022-01-03 23:00+00', interval '1 hour');
+INSERT INTO chat_messages (created_at, chat_id, chat_created_at, message)
+    SELECT m, c.id, c.created_at, 'message ' || c.id
+    FROM chats c, generate_series(c.created_at, c.created_at + interval '1 day', interval '10 minutes') m;
+CREATE INDEX ON chats (created_at);
+CREATE INDEX ON chat_messages (created_at);
+CREATE SCHEMA app;
+CREATE TABLE app.chats (id bigserial, created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (id, created_at))
+    PARTITION BY RANGE (created_at);
+CREATE INDEX chats_created_at ON app.chats (created_at);
+CREATE TABLE app.chat_messages (id bigserial, created_at timestamptz NOT NULL, chat_id bigint NOT NULL,
+    chat_created_at timestamptz NOT NULL, message text NOT NULL, PRIMARY KEY (id, created_at),
+    FOREIGN KEY (chat_id, chat_created_at) REFERENCES app.chats (id, created_at)) PARTITION BY RANGE (created_at);
+CREATE INDEX chat_messages_created_at ON app.chat_messages (created_at);
+CREATE INDEX chat_messages_chat_id_chat_created_at ON app.chat_messages (chat_id, chat_created_at);
+";
 
-use common::{fails, lines, open, value};
-use eventkit_tests::{Cluster, ClusterBuilder, PgVersion, Session, wait};
-
-/// Four days of events, one each two minutes, and the parent that they go to. `{source}` is what the source is besides.
-fn tables(source: &str) -> String {
-    format!(
-        "CREATE TABLE public.ev (id bigint PRIMARY KEY, at timestamptz NOT NULL, n int NOT NULL DEFAULT 0, name text){source};
-         INSERT INTO public.ev SELECT i, '2024-01-01 00:00Z'::timestamptz + i * interval '2 minutes', 0, 'name ' || i FROM generate_series(1, 2800) i;
-         CREATE INDEX ON public.ev (at);
-         CREATE SEQUENCE public.ids START 3000;
-         CREATE SCHEMA app;
-         CREATE TABLE app.ev (name text, id bigint GENERATED ALWAYS AS IDENTITY, n bigint NOT NULL, at timestamptz NOT NULL,
-             twice bigint GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);"
-    )
+fn database(setup: &str) -> (Database, Session) {
+    let db = shared::database().unwrap();
+    let session = db.session("main").unwrap();
+    session.query(setup).unwrap();
+    (db, session)
 }
 
-const PLAIN: &str = "";
+fn value(session: &Session, sql: &str) -> String {
+    session.value(sql).unwrap().unwrap_or_else(|| "NULL".to_owned())
+}
 
-/// The rows that are in one of the two tables only.
-fn differences(s: &Session, source: &str, parent: &str) -> String {
+/// A number that changes with any value of any row.
+fn content(session: &Session, table: &str, columns: &str) -> String {
     value(
-        s,
+        session,
         &format!(
-            "WITH s AS (SELECT id, at, n::bigint, name, n::bigint * 2 AS twice FROM {source}), p AS (SELECT id, at, n, name, twice FROM {parent}) \
-             SELECT count(*) || coalesce(' ' || (array_agg(d::text))[1], '') FROM ((SELECT 'source', * FROM (TABLE s EXCEPT ALL TABLE p) a) UNION ALL (SELECT 'parent', * FROM (TABLE p EXCEPT ALL TABLE s) b)) d"
+            "SELECT count(*) || ' ' || coalesce(sum(hashtextextended(({columns})::text, 0)::numeric), 0) FROM {table}"
         ),
     )
 }
 
-/// What a backfill leaves behind when it is over: triggers, functions, tables of changes, locks.
-fn leftovers(s: &Session) -> String {
+/// Tables of a schema that are neither partitioned nor partitions nor tables of changes.
+fn strays(session: &Session, schema: &str) -> String {
     value(
-        s,
-        "SELECT concat_ws(' ', (SELECT string_agg(tgname, ',') FROM pg_trigger WHERE tgname ~ '_changes_'), (SELECT string_agg(proname, ',') FROM pg_proc WHERE proname ~ '_changes$' AND prorettype = 'trigger'::regtype), \
-             (SELECT string_agg(relname, ',') FROM pg_class WHERE relname ~ '_changes$' AND relpersistence <> 't'), \
-             (SELECT string_agg(locktype, ',') FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))",
-    )
-}
-
-/// One statement of a writer: new rows, other values, rows that move to another day or get another id, rows that go.
-fn write(s: &Session, turn: usize) -> Result<(), eventkit_tests::Failure> {
-    let row = (turn * 7919) % 2800 + 1;
-    let sql = match turn % 6 {
-        0 => "INSERT INTO public.ev SELECT nextval('public.ids'), '2024-01-01 00:00Z'::timestamptz + random() * interval '5 days', 1, 'new' FROM generate_series(1, 3)".to_owned(),
-        1 => format!("UPDATE public.ev SET n = n + 1, name = NULL WHERE id BETWEEN {row} AND {row} + 5"),
-        2 => format!("UPDATE public.ev SET at = at + interval '1 day' * (random() * 4 - 2)::int WHERE id = {row}"),
-        3 => format!("DELETE FROM public.ev WHERE id = {row}"),
-        4 => format!("UPDATE public.ev SET id = nextval('public.ids'), n = 5 WHERE id = {row}"),
-        _ => format!("BEGIN; INSERT INTO public.ev VALUES (nextval('public.ids'), '2024-01-02 12:00Z'); DELETE FROM public.ev WHERE id = currval('public.ids'); UPDATE public.ev SET n = 9 WHERE id = {row}; {}", if turn % 4 == 1 { "ROLLBACK" } else { "COMMIT" }),
-    };
-    s.query(&sql).map(drop)
-}
-
-/// Lets writers run beside some work, and says how many statements they did.
-fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: impl FnOnce() -> T) -> (T, usize) {
-    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let result = std::thread::scope(|scope| {
-        for writer in 0..writers {
-            let session = Session::open(cluster, database, &format!("writer {writer}")).unwrap();
-            let (stop, written) = (&stop, &written);
-            scope.spawn(move || {
-                let mut turn = writer;
-                while !stop.load(Ordering::Relaxed) {
-                    match write(&session, turn) {
-                        Ok(()) => written.fetch_add(1, Ordering::Relaxed),
-                        // Two writers may want each other's row.
-                        Err(e) if e.sqlstate == "40P01" => 0,
-                        Err(e) => panic!("a writer fails: {e}"),
-                    };
-                    turn += writers + 1;
-                }
-            });
-        }
-        // The writers end also when the work fails.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        stop.store(true, Ordering::Relaxed);
-        result
-    });
-    let written = written.into_inner();
-    (result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), written)
-}
-
-fn written_since(s: &Session, so_many: usize) {
-    let before: usize = value(s, "SELECT last_value FROM public.ids").parse().unwrap();
-    while value(s, "SELECT last_value FROM public.ids").parse::<usize>().unwrap() < before + so_many {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
-
-#[test]
-fn nothing_is_lost_while_others_write() {
-    let partitioned = " PARTITION BY HASH (id); CREATE TABLE public.ev_0 PARTITION OF public.ev FOR VALUES WITH (MODULUS 2, REMAINDER 0); \
-                       CREATE TABLE public.ev_1 PARTITION OF public.ev FOR VALUES WITH (MODULUS 2, REMAINDER 1)";
-    for (source, zone, arguments) in
-        [(PLAIN, "UTC", ""), (partitioned, "Asia/Kathmandu", ", newest_first => false, verify => 'content'")]
-    {
-        let (db, s) = open(&tables(source));
-        s.query(&format!("CALL eventkit.manage_partitions('app.ev', time_zone => '{zone}', premake => 0); SET TimeZone = 'America/New_York'; SET DateStyle = 'German'")).unwrap();
-        let ((), written) = beside_writers(db.cluster, &db.name, 4, || {
-            written_since(&s, 20);
-            s.query(&format!("CALL eventkit.backfill('ev', 'app.ev'{arguments})")).unwrap();
-            written_since(&s, 20);
-            s.query("CALL eventkit.catch_up('ev', 'app.ev', batch_rows => 50)").unwrap();
-            written_since(&s, 20);
-            // The switch: nobody writes to the source unseen between the last change and the new name.
-            s.query("BEGIN").unwrap();
-            s.query("CALL eventkit.finish_backfill('ev', 'app.ev', lock_timeout => '20 seconds')").unwrap();
-            assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-            assert_eq!(leftovers(&s), "");
-            s.query("COMMIT").unwrap();
-        });
-        assert!(written > 50, "{written}");
-        assert_eq!(
-            value(&s, "SELECT count(*) || ' ' || bool_and(finished_at IS NOT NULL) FROM eventkit.backfills"),
-            "1 t"
-        );
-        // The identity goes on behind the greatest id of all.
-        let greatest = value(&s, "SELECT max(id) + 1 FROM app.ev");
-        assert!(value(&s, "INSERT INTO app.ev (at, n) VALUES ('2024-01-02 00:00Z', 1) RETURNING id") >= greatest);
-    }
-}
-
-#[test]
-fn finish_alone_catches_up_first() {
-    let (db, s) = open(&tables(PLAIN));
-    s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'none')").unwrap();
-    let ((), _) = beside_writers(db.cluster, &db.name, 3, || written_since(&s, 60));
-    assert_ne!(differences(&s, "public.ev", "app.ev"), "0");
-    assert_ne!(value(&s, "SELECT changes_waiting FROM eventkit.backfill_progress"), "0");
-    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-    assert_eq!(leftovers(&s), "");
-    assert_eq!(
-        value(
-            &s,
-            "SELECT concat_ws(' ', periods_left, time_left, changes_waiting IS NULL) FROM eventkit.backfill_progress"
+        session,
+        &format!(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = '{schema}'::regnamespace AND relkind = 'r' AND NOT relispartition AND relname !~ '_changes$'"
         ),
-        "0 00:00:00 t"
-    );
-    assert_eq!(fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev')").sqlstate, "55000");
-}
-
-#[test]
-fn who_wrote_before_the_capture_is_waited_for() {
-    let (db, s) = open(&tables(PLAIN));
-    let (early, late) = (db.session("early").unwrap(), db.session("late").unwrap());
-    early
-        .query("BEGIN; INSERT INTO public.ev VALUES (5001, '2024-01-02 00:00Z'); DELETE FROM public.ev WHERE id = 7")
-        .unwrap();
-    // This one has a snapshot from before the capture and writes when it stands.
-    late.query("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM public.ev").unwrap();
-    let refused = fails(&s, "CALL eventkit.backfill('ev', 'app.ev', lock_timeout => '5 milliseconds')");
-    assert_eq!(refused.sqlstate, "55P03");
-    assert_eq!(leftovers(&s), "");
-    s.run("CALL eventkit.backfill('ev', 'app.ev')");
-    wait::until_blocked(db.cluster, &s).unwrap();
-    assert_eq!(value(&late, "SELECT count(*) FROM app.ev"), "0", "no period is copied before");
-    early.query("COMMIT").unwrap();
-    s.join().unwrap();
-    late.query("UPDATE public.ev SET name = 'late' WHERE id = 8; INSERT INTO public.ev VALUES (5002, '2024-01-03 00:00Z'); COMMIT").unwrap();
-    assert_eq!(value(&s, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM app.ev WHERE id IN (7, 5001)"), "5001");
-    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-}
-
-#[test]
-fn a_change_that_commits_late_is_not_forgotten() {
-    let (db, s) = open(&tables(PLAIN));
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    let late = db.session("late").unwrap();
-    late.query("BEGIN; UPDATE public.ev SET n = 77 WHERE id = 1").unwrap();
-    s.query("UPDATE public.ev SET n = 78 WHERE id = 2").unwrap();
-    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
-    late.query("UPDATE public.ev SET at = at + interval '2 days' WHERE id = 1; COMMIT").unwrap();
-    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-    assert_eq!(
-        lines(&s, "SELECT id, n, at FROM app.ev WHERE id < 3 ORDER BY id"),
-        ["1|77|2024-01-03 00:02:00+00", "2|78|2024-01-01 00:04:00+00"]
-    );
-}
-
-#[test]
-fn batches_are_repeatable_and_wild_rows_stay() {
-    let (_db, s) = open(&tables(PLAIN));
-    s.query("INSERT INTO public.ev VALUES (9001, 'infinity'), (9002, '1960-01-01'), (9003, '2300-01-01')").unwrap();
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    // In and out of the range, in a period that has no partition yet, twice in one batch.
-    s.query(
-        "UPDATE public.ev SET at = '2024-03-01' WHERE id = 9001; UPDATE public.ev SET at = '-infinity' WHERE id = 1; UPDATE public.ev SET at = '2300-01-01' WHERE id = 2;
-         UPDATE public.ev SET n = n + 1 WHERE id = 3; UPDATE public.ev SET n = n + 1 WHERE id = 3; INSERT INTO public.ev VALUES (9004, '2024-05-05'); DELETE FROM public.ev WHERE id = 9004",
     )
-    .unwrap();
-    // The same changes, noted again and again.
-    s.query("INSERT INTO app.ev_changes SELECT c.* FROM app.ev_changes c, generate_series(1, 3)").unwrap();
-    let _ = s.take_notices();
-    s.query("CALL eventkit.catch_up('ev', 'app.ev', batch_rows => 3)").unwrap();
-    assert!(s.take_notices().iter().any(|n| n.contains("period 2024-03-01: 1 rows")));
-    let moved = "(SELECT * FROM public.ev WHERE at BETWEEN '2024-01-01' AND '2025-01-01')";
-    assert_eq!(differences(&s, &format!("{moved} m"), "app.ev"), "0");
-    assert_eq!(
-        value(&s, "SELECT count(*) FROM eventkit.partitions WHERE from_time = '2024-05-05'"),
-        "0",
-        "no partition for nothing"
-    );
-    let _ = s.take_notices();
-    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-    let heard = s.take_notices().join("\n");
-    assert!(
-        heard.contains("-infinity: 1 rows")
-            && heard.contains("before 1970-01-01: 1 rows")
-            && heard.contains("2036") | heard.contains("after "),
-        "{heard}"
-    );
 }
 
-#[test]
-fn a_range_of_time_oldest_first() {
-    let (_db, s) = open(&tables(PLAIN));
-    s.query("CALL eventkit.backfill('ev', 'app.ev', from_time => '2024-01-02 12:00Z', to_time => '2024-01-03 00:00:01Z', newest_first => false)").unwrap();
-    let periods: Vec<String> =
-        s.take_notices().into_iter().filter(|n| n.contains("period ")).map(|n| n[15..25].to_owned()).collect();
-    assert_eq!(periods, ["2024-01-02", "2024-01-03"]);
-    // Outside of the range nothing is applied; the capture goes on.
-    s.query("UPDATE public.ev SET n = 3").unwrap();
-    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
-    let range = "(SELECT * FROM public.ev WHERE at >= '2024-01-02' AND at < '2024-01-04') e";
-    assert_eq!(differences(&s, range, "app.ev"), "0");
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(
-        value(&s, "SELECT concat_ws(' ', periods_done, periods_left, rows_copied) FROM eventkit.backfill_progress"),
-        "4 0 2800"
-    );
-    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-    for (arguments, state, named) in [
-        ("from_time => '2024-01-02', to_time => '2024-01-02'", "22023", "to_time"),
-        ("verify => 'maybe'", "22023", "verify"),
-        ("verify => NULL", "22023", "verify"),
-        ("newest_first => NULL", "22004", "newest_first"),
-        ("capture => NULL", "22004", "capture"),
-        ("lock_timeout => '0'", "22023", "lock_timeout"),
-    ] {
-        let refused = fails(&s, &format!("CALL eventkit.backfill('ev', 'app.ev', {arguments})"));
-        assert_eq!(refused.sqlstate, state, "{arguments}: {refused}");
-        assert!(refused.message.contains(named) && refused.hint.is_some(), "{refused}");
-    }
-    assert_eq!(fails(&s, "SELECT * FROM eventkit.plan_catch_up('ev', 'app.ev')").sqlstate, "55000");
-}
-
-#[test]
-fn partitions_made_before_are_filled_or_left() {
-    let (_db, s) = open(&tables(PLAIN));
-    s.query("CALL eventkit.create_partition('app.ev', '2024-01-02'); CALL eventkit.create_partition('app.ev', '2024-01-03')").unwrap();
-    s.query("INSERT INTO app.ev (id, at, n, name) OVERRIDING SYSTEM VALUE SELECT id, at, n, 'ours' FROM public.ev WHERE at >= '2024-01-03' AND at < '2024-01-03 12:00'").unwrap();
-    // A change before the period is dealt with does not pass for the period.
-    s.query("CALL eventkit.backfill('ev', 'app.ev', from_time => '2024-01-04', to_time => '2024-01-05')").unwrap();
-    s.query("UPDATE public.ev SET n = 1 WHERE id = 1000").unwrap();
-    let _ = s.take_notices();
-    s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap();
-    let heard = s.take_notices().join("\n");
-    assert!(heard.contains("period 2024-01-02: 720 rows") && heard.contains("2024-01-03 is left as it is"), "{heard}");
-    assert!(heard.contains("2024-01-03: 720 in source, 360 in parent"), "{heard}");
-    s.query("UPDATE public.ev SET n = 2 WHERE at >= '2024-01-03' AND at < '2024-01-04'").unwrap();
-    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-}
-
-#[test]
-fn content_is_verified() {
-    let (_db, s) = open(&tables(PLAIN));
-    s.query(
-        "CREATE FUNCTION app.shout() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := upper(NEW.name); RETURN NEW; END';
-         CREATE TRIGGER shout BEFORE INSERT ON app.ev FOR EACH ROW EXECUTE FUNCTION app.shout();
-         CALL eventkit.create_partition('app.ev', '2024-01-02')",
+fn leftovers(session: &Session) -> String {
+    value(
+        session,
+        "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) \
+         + (SELECT count(*) FROM pg_constraint WHERE conname ~ '^partition_(bound|excludes)')",
     )
-    .unwrap();
-    let refused = s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap_err();
-    assert_eq!(refused.sqlstate, "XX001");
-    assert!(refused.message.starts_with("period 2024-01-02: the values in ") && refused.hint.is_some(), "{refused}");
-    assert_eq!(
-        value(&s, "SELECT string_agg(period::date::text, ' ' ORDER BY period) FROM eventkit.backfill_periods"),
-        "2024-01-03 2024-01-04"
-    );
-    s.query("DROP TRIGGER shout ON app.ev").unwrap();
-    s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
 }
 
 #[test]
-fn writers_need_no_rights_of_ours() {
-    let (db, s) = open(&tables(PLAIN));
-    let (owner, writer) = (format!("own_{}", db.name), format!("wri_{}", db.name));
-    s.query(&format!(
-        "CREATE ROLE {owner} LOGIN; CREATE ROLE {writer} LOGIN; GRANT USAGE ON SCHEMA public TO {writer}; GRANT INSERT, UPDATE, DELETE, SELECT ON public.ev TO {writer};
-         GRANT USAGE, CREATE ON SCHEMA app TO {owner}; GRANT USAGE ON SCHEMA eventkit TO {owner}; ALTER TABLE public.ev OWNER TO {owner};
-         GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {owner}; ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT ALL ON TABLES TO PUBLIC"
-    ))
-    .unwrap();
-    // Two owners: refused with both ways out; nothing is left.
-    let refused = fails(&s, "CALL eventkit.backfill('ev', 'app.ev')");
-    assert_eq!(refused.sqlstate, "42501");
-    assert!(refused.hint.unwrap().contains("capture => false"));
-    assert_eq!(leftovers(&s), "");
-    s.query(&format!("ALTER TABLE app.ev OWNER TO {owner}")).unwrap();
-    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
-    as_owner.query("CALL eventkit.backfill('public.ev', 'app.ev')").unwrap();
-    let as_writer = Session::open_as(db.cluster, &db.name, "writer", &writer).unwrap();
-    as_writer
-        .query(
-            "CREATE TEMP TABLE ev_changes (x int); SET search_path = pg_temp, public; INSERT INTO public.ev VALUES (6001, '2024-01-01 12:00Z');
-             UPDATE public.ev SET at = at + interval '1 day' WHERE id < 10; DELETE FROM public.ev WHERE id = 10",
-        )
-        .unwrap();
-    for hole in [
-        "SELECT * FROM app.ev_changes",
-        "DELETE FROM app.ev_changes",
-        "CREATE TEMP TABLE t (id bigint, at timestamptz); CREATE TRIGGER t AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION app.ev_changes('new')",
-    ] {
-        assert_eq!(fails(&as_writer, hole).sqlstate, "42501", "{hole}");
-    }
-    assert_eq!(
-        value(
-            &s,
-            "SELECT string_agg(DISTINCT concat_ws(' ', pg_get_userbyid(proowner) = pg_get_userbyid(relowner), prosecdef, proconfig), ';') FROM pg_proc JOIN pg_class ON relname = proname WHERE proname = 'ev_changes' AND relkind = 'r' AND relnamespace = 'app'::regnamespace"
-        ),
-        "t t {\"search_path=pg_catalog, pg_temp\"}"
-    );
-    // Without triggers for everybody else, the capture still sees it.
-    s.query("SET session_replication_role = replica; UPDATE public.ev SET n = 4 WHERE id = 20; RESET session_replication_role").unwrap();
-    // Strangers see no backfill and cannot enter one, nor a table of changes that is not theirs.
-    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfill_progress"), "1");
-    s.query(&format!("GRANT USAGE ON SCHEMA eventkit TO {writer}; CREATE TABLE public.treasure (x int)")).unwrap();
-    assert_eq!(value(&as_writer, "SELECT count(*) FROM eventkit.backfill_progress"), "0");
-    assert_eq!(
-        fails(&as_writer, "INSERT INTO eventkit.backfills (source, parent) VALUES ('public.ev', 'public.ev')").sqlstate,
-        "42501"
-    );
-    assert_eq!(fails(&as_owner, "UPDATE eventkit.backfills SET changes = 'public.treasure'").sqlstate, "42501");
-    as_owner.query("CALL eventkit.finish_backfill('public.ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-    assert_eq!(leftovers(&s), "");
-}
+fn the_published_example_moves_whole_and_proves_its_bounds() {
+    let (_db, s) = database(ARTICLE);
+    // The referenced table comes first; the refusal names the day and the next command.
+    let refused = s.query("CALL eventkit.backfill('chat_messages', 'app.chat_messages')").unwrap_err();
+    assert_eq!(refused.sqlstate, "23503");
+    assert!(refused.message.starts_with("period 2022-01-04: "), "{refused}");
+    assert!(refused.hint.unwrap().contains("referenced table first"));
+    assert_eq!(strays(&s, "app"), "0");
 
-#[test]
-fn what_cannot_be_captured_is_refused_with_the_way_out() {
-    let (_db, s) = open(
-        "CREATE TABLE bare (id bigint, at timestamptz); INSERT INTO bare VALUES (1, '2024-01-01'), (1, '2024-01-01');
-         CREATE TABLE dst (id bigint, at timestamptz) PARTITION BY RANGE (at);
-         CREATE TABLE above (id bigint PRIMARY KEY, at timestamptz); CREATE TABLE below (PRIMARY KEY (id)) INHERITS (above);
-         CREATE MATERIALIZED VIEW seen AS SELECT * FROM bare",
-    );
-    for (source, state, named) in
-        [("bare", "55000", "primary key"), ("above", "0A000", "inherit"), ("seen", "42809", "captured")]
+    s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
+    s.query("SET client_min_messages = debug1").unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.backfill('chat_messages', 'app.chat_messages')").unwrap();
+    s.query("RESET client_min_messages").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert_eq!(heard.matches("is implied by existing constraints").count(), 4, "{heard}");
+    assert!(!heard.contains("verifying table"), "{heard}");
+    // One index build for each of three indexes and the TOAST table a day: the attach builds none.
+    assert_eq!(heard.matches("building index \"chat_messages").count(), 12, "{heard}");
+    let days: Vec<&str> = heard.lines().filter(|l| l.starts_with("NOTICE: period ")).collect();
+    assert_eq!(days.len(), 4);
+    assert!(days[0].contains("2022-01-04") && days[3].contains("2022-01-01"), "newest first: {days:?}");
+    assert!(heard.contains("is done; 0 changes of the source wait"), "{heard}");
+
+    for (table, columns) in
+        [("chats", "id, created_at"), ("chat_messages", "id, created_at, chat_id, chat_created_at, message")]
     {
-        let refused = fails(&s, &format!("CALL eventkit.backfill('{source}', 'dst')"));
-        assert_eq!(refused.sqlstate, state, "{refused}");
-        assert!(refused.message.contains(named), "{refused}");
-        assert!(refused.hint.unwrap().contains("capture => false"));
+        assert_eq!(content(&s, &format!("public.{table}"), columns), content(&s, &format!("app.{table}"), columns));
     }
-    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfills"), "0");
-    s.query("CALL eventkit.backfill('bare', 'dst', capture => false)").unwrap();
-    assert_eq!(value(&s, "SELECT count(*) FROM dst"), "2");
-    // A replica identity serves as well.
-    s.query("DELETE FROM bare WHERE ctid = '(0,1)'; ALTER TABLE bare ALTER id SET NOT NULL, ALTER at SET NOT NULL; CREATE UNIQUE INDEX identity ON bare (id, at); ALTER TABLE bare REPLICA IDENTITY USING INDEX identity").unwrap();
-    s.query("TRUNCATE dst").unwrap();
-    s.query("CALL eventkit.abandon_backfill('bare')").unwrap();
-    s.query("CALL eventkit.backfill('bare', 'dst')").unwrap();
-    let refused = fails(&s, "TRUNCATE bare");
-    assert_eq!(refused.sqlstate, "55006");
-    assert!(refused.hint.unwrap().contains("abandon_backfill"));
-    s.query("DELETE FROM bare").unwrap();
-    s.query("CALL eventkit.finish_backfill('bare', 'dst')").unwrap();
-    assert_eq!(value(&s, "SELECT count(*) FROM dst"), "0");
-    s.query("TRUNCATE bare").unwrap();
-}
-
-#[test]
-fn a_capture_that_somebody_took_apart_is_noticed() {
-    let (_db, s) = open(&tables(PLAIN));
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    s.query("ALTER TABLE public.ev DISABLE TRIGGER ev_changes_insert").unwrap();
-    let refused = fails(&s, "CALL eventkit.backfill('ev', 'app.ev')");
-    assert_eq!(refused.sqlstate, "55000");
-    assert!(refused.hint.unwrap().contains("abandon_backfill"));
-    s.query("CALL eventkit.abandon_backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(leftovers(&s), "");
     assert_eq!(
         value(
             &s,
-            "SELECT (SELECT count(*) FROM eventkit.backfills) + (SELECT count(*) FROM eventkit.backfill_periods)"
+            "SELECT string_agg(partition::text || ' ' || from_time || ' ' || to_time || ' ' || row_estimate, ', ' ORDER BY from_time) \
+                   FROM eventkit.partitions WHERE parent = 'app.chats'::regclass"
+        ),
+        "app.chats_20220101 2022-01-01 00:00:00+00 2022-01-02 00:00:00+00 24, \
+         app.chats_20220102 2022-01-02 00:00:00+00 2022-01-03 00:00:00+00 24, \
+         app.chats_20220103 2022-01-03 00:00:00+00 2022-01-04 00:00:00+00 24"
+    );
+    // Every index of a partition hangs below one of the parent, and the foreign key is inherited.
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_index i JOIN eventkit.partitions p ON p.partition = i.indrelid \
+                   WHERE NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)"
         ),
         "0"
     );
-    s.query("CALL eventkit.abandon_backfill('ev')").unwrap();
-    assert!(s.take_notices().iter().any(|n| n.contains("there is no backfill of")));
-}
-
-#[test]
-fn hostile_names_types_and_paths() {
-    let (_db, s) = open(
-        r#"CREATE SCHEMA "Od'd \ $x$"; CREATE TYPE "Od'd \ $x$"."co""lour" AS ENUM ('red', 'blue'); CREATE DOMAIN "Od'd \ $x$".code AS varchar(9);
-           CREATE TABLE "Od'd \ $x$"."so""urce 'x' \ $$ a very long name that hardly leaves any room" ("a t" timestamp NOT NULL, "k""1" "Od'd \ $x$"."co""lour", k2 "Od'd \ $x$".code, k3 numeric, v json,
-               PRIMARY KEY ("k""1", k2, k3))"#,
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conparentid <> 0 AND conrelid IN (SELECT partition FROM eventkit.partitions)"
+        ),
+        "4"
     );
-    let source = r#""Od'd \ $x$"."so""urce 'x' \ $$ a very long name that hardly leaves any room""#;
-    let named = |name: &str| name.replace('\'', "''");
-    s.query(&format!(
-        r#"INSERT INTO {source} SELECT '2024-01-01'::timestamp + n * interval '3 hours', CASE n % 2 WHEN 0 THEN 'red' ELSE 'blue' END::"Od'd \ $x$"."co""lour", 'c' || n, n, '{{"a": 1}}' FROM generate_series(0, 20) n;
-           CREATE TABLE "Od'd \ $x$"."pa'rent" (v json, k3 numeric, k2 "Od'd \ $x$".code, "k""1" "Od'd \ $x$"."co""lour", "a t" timestamp, UNIQUE ("a t", "k""1", k2, k3)) PARTITION BY RANGE ("a t");
-           CREATE SCHEMA evil; CREATE FUNCTION evil.trap(anyelement, anyelement) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
-           CREATE FUNCTION evil.trap_text(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
-           CREATE OPERATOR evil.= (FUNCTION = evil.trap, LEFTARG = anyelement, RIGHTARG = anyelement);
-           CREATE OPERATOR evil.= (FUNCTION = evil.trap_text, LEFTARG = text, RIGHTARG = text);
-           SET search_path = evil, pg_catalog"#
-    ))
-    .unwrap();
-    let pair = format!("'{}', '{}'", named(source), named(r#""Od'd \ $x$"."pa'rent""#));
-    s.query(&format!("CALL eventkit.backfill({pair}, verify => 'content')")).unwrap();
-    s.query(&format!(
-        r#"UPDATE {source} SET k2 = 'z' || k3 WHERE k3 OPERATOR(pg_catalog.<) 5; UPDATE {source} SET v = '{{"a":  1}}' WHERE k3 OPERATOR(pg_catalog.>) 5; DELETE FROM {source} WHERE k3 OPERATOR(pg_catalog.=) 5;
-           UPDATE {source} SET k3 = 7.00 WHERE k3 OPERATOR(pg_catalog.=) 7"#
-    ))
-    .unwrap();
-    s.query(&format!("SELECT * FROM eventkit.plan_finish_backfill({pair})")).unwrap();
-    s.query(&format!("CALL eventkit.catch_up({pair}, 3)")).unwrap();
-    s.query(&format!("CALL eventkit.finish_backfill({pair})")).unwrap();
-    s.query("RESET search_path").unwrap();
-    let rows = |table: &str| lines(&s, &format!(r#"SELECT "a t", "k""1", k2, k3, v FROM {table} ORDER BY k3"#));
-    assert_eq!(rows(source), rows(r#""Od'd \ $x$"."pa'rent""#));
-    assert_eq!(rows(source).len(), 20);
-    assert_eq!(leftovers(&s), "");
-}
+    // Sequences go on after the copied rows.
+    s.query("CALL eventkit.create_partition('app.chats', '2022-01-04')").unwrap();
+    assert_eq!(value(&s, "INSERT INTO app.chats (created_at) VALUES ('2022-01-04 10:00+00') RETURNING id"), "73");
 
-/// Chats and their messages: what refers to what decides what comes first.
-const LINKED: &str = r"
-CREATE TABLE chats (id bigint PRIMARY KEY, at timestamptz NOT NULL, title text);
-CREATE TABLE messages (id bigint PRIMARY KEY, at timestamptz NOT NULL, chat bigint NOT NULL REFERENCES chats, chat_at timestamptz NOT NULL);
-INSERT INTO chats SELECT i, '2024-01-01 00:00Z'::timestamptz + i * interval '1 hour' FROM generate_series(1, 60) i;
-INSERT INTO messages SELECT i, '2024-01-01 00:00Z'::timestamptz + i * interval '1 hour', c.id, c.at FROM generate_series(1, 60) i JOIN chats c ON c.id = i;
-CREATE SCHEMA app;
-CREATE TABLE app.chats (id bigint, at timestamptz NOT NULL, title text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
-CREATE TABLE app.messages (id bigint, at timestamptz NOT NULL, chat bigint NOT NULL, chat_at timestamptz NOT NULL, PRIMARY KEY (id, at),
-    FOREIGN KEY (chat, chat_at) REFERENCES app.chats (id, at)) PARTITION BY RANGE (at);
-";
-
-#[test]
-fn referenced_tables_come_first_and_go_last() {
-    let (_db, s) = open(LINKED);
-    let refused = fails(&s, "CALL eventkit.backfill('messages', 'app.messages')");
-    assert_eq!(refused.sqlstate, "23503");
-    assert!(refused.hint.unwrap().contains("referenced table first"));
+    let _ = s.take_notices();
     s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
-    s.query("CALL eventkit.backfill('messages', 'app.messages')").unwrap();
-    s.query(
-        "DELETE FROM messages WHERE id < 10; DELETE FROM chats WHERE id < 10; INSERT INTO chats VALUES (70, '2024-01-02 01:30Z');
-         INSERT INTO messages VALUES (70, '2024-01-02 01:31Z', 70, '2024-01-02 01:30Z'); UPDATE chats SET title = 'new' WHERE id > 40",
-    )
-    .unwrap();
-    // The new message's chat is not there yet.
-    let refused = fails(&s, "CALL eventkit.catch_up('messages', 'app.messages')");
-    assert_eq!(refused.sqlstate, "23503");
-    assert!(refused.hint.unwrap().contains("referenced table first"));
-    let _ = s.take_notices();
-    s.query("CALL eventkit.catch_up('chats', 'app.chats')").unwrap();
-    let heard = s.take_notices().join("\n");
-    assert!(heard.contains("WARNING: rows that left") && heard.contains("9 wait"), "{heard}");
-    s.query("CALL eventkit.catch_up('messages', 'app.messages')").unwrap();
-    s.query("CALL eventkit.finish_backfill('messages', 'app.messages')").unwrap();
-    s.query("CALL eventkit.finish_backfill('chats', 'app.chats')").unwrap();
-    for table in ["chats", "messages"] {
-        assert_eq!(
-            value(
-                &s,
-                &format!(
-                    "SELECT count(*) FROM ((TABLE {table} EXCEPT TABLE app.{table}) UNION ALL (TABLE app.{table} EXCEPT TABLE {table})) d"
-                )
-            ),
-            "0",
-            "{table}"
-        );
-    }
-    assert_eq!(leftovers(&s), "");
+    assert!(s.take_notices().iter().any(|n| n.contains("2022-01-01 is left as it is")));
+    assert_eq!(leftovers(&s), "0");
 }
 
 #[test]
-fn rows_that_pass_a_unique_value_on_fit_only_together() {
-    let (_db, s) = open(&tables(PLAIN));
-    s.query("UPDATE public.ev SET at = '2024-01-01 12:00Z'; CREATE UNIQUE INDEX ON public.ev (name, at); CREATE UNIQUE INDEX ON app.ev (name, at)").unwrap();
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    // Each name goes one further; the last one is freed first.
-    s.query("DELETE FROM public.ev WHERE id > 100; DO $$ BEGIN FOR i IN REVERSE 100..1 LOOP UPDATE public.ev SET name = 'name ' || (i + 1) WHERE id = i; END LOOP; END $$").unwrap();
-    s.query("INSERT INTO public.ev VALUES (9999, '2024-01-01 12:00Z', 0, 'name 1')").unwrap();
-    s.query("CREATE TABLE order_of_changes AS SELECT c.ctid AS place, c.* FROM app.ev_changes c; DELETE FROM app.ev_changes; INSERT INTO app.ev_changes SELECT id, at FROM order_of_changes ORDER BY id DESC").unwrap();
-    s.query("CALL eventkit.catch_up('ev', 'app.ev', batch_rows => 7)").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-}
-
-#[test]
-fn one_session_at_a_time() {
-    let (db, s) = open(&tables(PLAIN));
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    let other = db.session("other").unwrap();
-    other.query("SELECT pg_advisory_lock(eventkit.backfill_lock_key('ev', 'app.ev'))").unwrap();
-    for call in ["backfill", "catch_up", "finish_backfill", "abandon_backfill"] {
-        let refused = fails(&s, &format!("CALL eventkit.{call}('ev', 'app.ev')"));
-        assert_eq!(refused.sqlstate, "55006", "{call}: {refused}");
-    }
-    other.query("SELECT pg_advisory_unlock_all()").unwrap();
+fn what_is_planned_is_what_makes_the_partition() {
+    let (_db, s) = database(ARTICLE);
+    let plan =
+        s.query("SELECT statement FROM eventkit.plan_backfill_period('chats', 'app.chats', '2022-01-02')").unwrap();
+    assert_eq!(
+        s.query("SELECT statement FROM eventkit.plan_backfill('chats', 'app.chats')").unwrap().len(),
+        // The capture; sequences, three periods and sequences, a COMMIT before each.
+        s.query("SELECT FROM eventkit.plan_backfill_capture('chats', 'app.chats')").unwrap().len()
+            + 3 * plan.len()
+            + 2
+            + 5
+    );
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partitions"), "0", "a plan does nothing");
     s.query("BEGIN").unwrap();
-    assert_eq!(s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap_err().sqlstate, "25001");
-    s.query("ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ").unwrap();
-    let refused = s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap_err();
-    assert_eq!(refused.sqlstate, "55000", "{refused}");
-    s.query("ROLLBACK").unwrap();
-    // A finish that is taken back leaves the capture as it was.
-    s.query("BEGIN; CALL eventkit.finish_backfill('ev', 'app.ev'); ROLLBACK; UPDATE public.ev SET n = 8 WHERE id = 8")
-        .unwrap();
-    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-}
-
-#[test]
-fn an_unfinished_backfill_is_not_called_done() {
-    let (_db, s) = open(&tables(PLAIN));
-    s.query("INSERT INTO public.ev SELECT 4000 + i, '2023-01-01 00:00Z'::timestamptz + i * interval '1 day' FROM generate_series(1, 3) i").unwrap();
-    s.query("CREATE TABLE app.ev_20240102 (x int)").unwrap();
-    assert_eq!(fails(&s, "CALL eventkit.backfill('ev', 'app.ev')").sqlstate, "42P07");
-    assert_eq!(
-        value(&s, "SELECT concat_ws(' ', periods_done, periods_left, time_left > '0') FROM eventkit.backfill_progress"),
-        "2 5 t"
-    );
-    let refused = fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev')");
-    assert_eq!(refused.sqlstate, "55000");
-    assert!(refused.detail.unwrap().contains("2024-01-02") && refused.hint.unwrap().contains("eventkit.backfill"));
-    s.query("DROP TABLE app.ev_20240102").unwrap();
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-}
-
-#[test]
-fn a_long_reader_delays_the_removal_alone() {
-    let (db, s) = open(&tables(PLAIN));
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    s.query("UPDATE public.ev SET n = 1").unwrap();
-    let reader = db.session("reader").unwrap();
-    reader.query("BEGIN; SELECT count(*) FROM public.ev").unwrap();
-    let refused = fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev', lock_timeout => '5 milliseconds')");
-    assert_eq!(refused.sqlstate, "55P03");
-    // All is applied and nothing captured any more; writers go on.
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-    s.query("UPDATE public.ev SET n = 2 WHERE id = 1").unwrap();
-    assert_eq!(value(&s, "SELECT changes_waiting FROM eventkit.backfill_progress"), "0");
-    reader.query("COMMIT").unwrap();
-    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(leftovers(&s), "");
-    // Begun anew: what changed when nothing was captured is not there, which is said.
-    let _ = s.take_notices();
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    assert!(s.take_notices().iter().any(|n| n.starts_with("WARNING: 4 periods of public.ev were copied before")));
-    s.query("UPDATE public.ev SET n = n WHERE id = 1").unwrap();
-    // A writer in the way of the last changes.
-    reader.query("BEGIN; UPDATE public.ev SET n = 3 WHERE id = 1").unwrap();
-    assert_eq!(
-        fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev', lock_timeout => '5 milliseconds')").sqlstate,
-        "55P03"
-    );
-    s.run("CALL eventkit.finish_backfill('ev', 'app.ev')");
-    wait::until_blocked(db.cluster, &s).unwrap();
-    reader.query("COMMIT").unwrap();
-    s.join().unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-}
-
-#[test]
-fn tables_that_are_dropped_in_the_middle() {
-    let (_db, s) = open(&tables(PLAIN));
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    s.query("DROP TABLE app.ev").unwrap();
-    s.query("UPDATE public.ev SET n = 1 WHERE id = 1").unwrap();
-    s.query("SELECT * FROM eventkit.backfill_progress").unwrap();
-    s.query("CALL eventkit.abandon_backfill('ev')").unwrap();
-    assert_eq!(leftovers(&s), "");
-    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfills"), "0");
-
-    s.query("CREATE TABLE app.ev (name text, id bigint, n bigint, at timestamptz) PARTITION BY RANGE (at)").unwrap();
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    s.query("DROP TABLE public.ev").unwrap();
-    s.query("SELECT * FROM eventkit.backfill_progress").unwrap();
-    s.query("CREATE TABLE public.other (id bigint PRIMARY KEY, at timestamptz)").unwrap();
-    s.query("CALL eventkit.backfill('other', 'app.ev')").unwrap();
-    assert_eq!(
-        value(&s, "SELECT string_agg(concat_ws(' ', source, changes), ',') FROM eventkit.backfills"),
-        "other app.other_changes"
-    );
-    assert_eq!(value(&s, "SELECT count(*) FROM pg_proc WHERE proname = 'ev_changes'"), "0");
-    // Without the extension the capture is plain SQL of the user's: writers go on.
-    s.query("DROP EXTENSION pg_eventkit").unwrap();
-    s.query("INSERT INTO public.other VALUES (1, '2024-01-01')").unwrap();
-    assert_eq!(value(&s, "SELECT count(*) FROM app.other_changes"), "1");
-}
-
-#[test]
-fn a_dump_in_the_middle_goes_on_elsewhere() {
-    let (db, s) = open(&tables(PLAIN));
-    s.query("CALL eventkit.backfill('ev', 'app.ev', from_time => '2024-01-03')").unwrap();
-    s.query("UPDATE public.ev SET at = at - interval '1 day', n = 4 WHERE id % 100 = 0").unwrap();
-    let copy = format!("copy_of_{}", db.name);
-    db.cluster.create_database(&copy).unwrap();
-    let dump = db.cluster.client_program("pg_dump").args(["-d", &db.name]).output().unwrap();
-    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-    let file = std::env::temp_dir().join(format!("{copy}.sql"));
-    std::fs::write(&file, &dump.stdout).unwrap();
-    let restored = db.cluster.psql(&copy, ["-q", "-f", file.to_str().unwrap()]).unwrap();
-    std::fs::remove_file(&file).unwrap();
-    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
-    let other = Session::open(db.cluster, &copy, "restored").unwrap();
-    other.query("UPDATE public.ev SET n = 5 WHERE id % 70 = 0").unwrap();
-    for s in [&s, &other] {
-        s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-        s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-        assert_eq!(differences(s, "public.ev", "app.ev"), "0");
-        assert_eq!(leftovers(s), "");
+    for step in plan {
+        s.query(step[0].as_ref().unwrap()).unwrap();
     }
+    s.query("COMMIT").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM app.chats_20220102"), "24");
+    assert_eq!(value(&s, "SELECT count(*) FROM app.chats"), "24");
 }
 
-/// A server on which each row that goes to the parent takes its time, so that a kill finds the call at work.
-fn slow_server() -> Cluster {
+#[test]
+fn a_killed_backfill_leaves_whole_days_and_resumes() {
     let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
     cluster.create_database("d").unwrap();
     cluster.create_extension("d").unwrap();
-    let slow = "CREATE FUNCTION public.slowly(bigint) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN true; END'; ALTER TABLE app.ev ADD CHECK (public.slowly(id))";
-    Session::open(&cluster, "d", "setup").unwrap().query(&format!("{};{slow}", tables(PLAIN))).unwrap();
-    cluster
-}
-
-#[test]
-fn whatever_is_killed_the_next_call_goes_on() {
-    let cluster = slow_server();
-    // What is called, and what has to be true when the axe falls. `waiting` counts what is left to apply.
-    let phases = [
-        ("CALL eventkit.backfill('ev', 'app.ev')", "(SELECT count(*) FROM eventkit.backfill_periods) >= 1"),
-        ("CALL eventkit.backfill('ev', 'app.ev')", "(SELECT count(*) FROM eventkit.backfill_periods) >= 2"),
-        (
-            "CALL eventkit.backfill('ev', 'app.ev'); CALL eventkit.catch_up('ev', 'app.ev', 40)",
-            "(SELECT count(*) FROM eventkit.backfill_periods) >= 4 AND EXISTS (SELECT FROM pg_locks WHERE relation = 'app.ev_changes'::regclass AND mode = 'RowExclusiveLock')",
-        ),
-        (
-            "CALL eventkit.finish_backfill('ev', 'app.ev')",
-            "EXISTS (SELECT FROM pg_locks WHERE relation = 'app.ev'::regclass AND mode = 'RowExclusiveLock')",
-        ),
-        (
-            "CALL eventkit.finish_backfill('ev', 'app.ev')",
-            "EXISTS (SELECT FROM pg_locks WHERE relation = 'public.ev'::regclass AND mode = 'ShareRowExclusiveLock')",
-        ),
-    ];
-    for (round, (call, reached)) in phases.into_iter().enumerate() {
-        let s = Session::open(&cluster, "d", "writer").unwrap();
-        for turn in 0..60 {
-            write(&s, round * 60 + turn).unwrap();
-        }
-        drop(s);
+    let slow = "CREATE FUNCTION public.slowly(bigint) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.01); RETURN true; END';
+                ALTER TABLE app.chats ADD CHECK (public.slowly(id))";
+    Session::open(&cluster, "d", "setup").unwrap().query(&format!("{ARTICLE};{slow}")).unwrap();
+    for (round, attached) in [1, 2].into_iter().enumerate() {
         let victim = Session::open(&cluster, "d", "victim").unwrap();
-        for part in call.split("; ") {
-            victim.run(part);
-        }
-        if round == 4 {
-            // The lock is held while the last changes are applied: one writer more makes some.
-            let late = Session::open(&cluster, "d", "late").unwrap();
-            late.query("BEGIN; UPDATE public.ev SET n = n + 1 WHERE id % 3 = 0").unwrap();
-            wait::until_blocked(&cluster, &victim).unwrap();
-            late.query("COMMIT").unwrap();
-        }
-        wait::until(&cluster, "d", reached).unwrap();
-        if round % 2 == 0 {
-            cluster.kill_server().unwrap();
-            let _ = victim.join();
-            cluster.start_server().unwrap();
+        victim.run("CALL eventkit.backfill('chats', 'app.chats')");
+        wait::until(
+            &cluster,
+            "d",
+            &format!("(SELECT count(*) FROM eventkit.partitions WHERE parent = 'app.chats'::regclass) >= {attached}"),
+        )
+        .unwrap();
+        if round == 0 {
+            cluster.connect("d").unwrap().execute("SELECT pg_terminate_backend($1)", &[&victim.pid()]).unwrap();
+            // The connection may break before the server's word arrives.
+            assert!(["57P01", "08006"].contains(&victim.join().unwrap_err().sqlstate.as_str()));
+            wait::until(
+                &cluster,
+                "d",
+                &format!("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {})", victim.pid()),
+            )
+            .unwrap();
         } else {
-            let restarts = cluster.log().unwrap().matches("reinitializing").count();
             cluster.kill_backend(victim.pid()).unwrap();
-            let _ = victim.join();
-            while cluster.log().unwrap().matches("reinitializing").count() == restarts {
+            victim.join().unwrap_err();
+            // The server answers for a moment before it notices.
+            while !cluster.log().unwrap().contains("reinitializing") {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
             cluster.wait_until_ready().unwrap();
         }
         let s = Session::open(&cluster, "d", "look").unwrap();
-        // Whole periods or nothing, each written down; none attached that is not.
-        assert_eq!(
-            value(
-                &s,
-                "SELECT (SELECT count(*) FROM eventkit.partitions) - (SELECT count(*) FROM eventkit.backfill_periods)"
-            ),
-            "0",
-            "{call}"
-        );
-        assert_eq!(
-            value(&s, "SELECT count(*) FROM pg_trigger WHERE tgname ~ '_changes_' AND tgenabled = 'A'"),
-            "4",
-            "{call}"
-        );
+        assert_eq!(strays(&s, "app"), "0");
+        assert_eq!(leftovers(&s), "0");
+        assert_eq!(value(&s, "SELECT count(*) % 24 FROM app.chats"), "0", "whole days only");
+        assert_ne!(value(&s, "SELECT count(*) FROM app.chats"), "0");
     }
-    let s = Session::open(&cluster, "d", "last").unwrap();
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-    assert_eq!(leftovers(&s), "");
+    let last = Session::open(&cluster, "d", "last").unwrap();
+    last.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
+    assert_eq!(content(&last, "public.chats", "id, created_at"), content(&last, "app.chats", "id, created_at"));
+    assert_eq!(value(&last, "SELECT count(*) FROM eventkit.partitions WHERE parent = 'app.chats'::regclass"), "3");
+    // A cancelled one gives its lock back at once.
+    last.query("TRUNCATE app.chats CASCADE; INSERT INTO public.chats (created_at) SELECT '2021-12-31 00:00+00'::timestamptz + n * interval '1 minute' FROM generate_series(0, 999) n").unwrap();
+    last.run("CALL eventkit.backfill('chats', 'app.chats')");
+    wait::until(&cluster, "d", "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    last.cancel().unwrap();
+    assert_eq!(last.join().unwrap_err().sqlstate, "57014");
+    assert_eq!(leftovers(&last), "0");
 }
 
 #[test]
-fn a_cancelled_call_gives_its_lock_back() {
-    let cluster = slow_server();
-    let s = Session::open(&cluster, "d", "main").unwrap();
-    s.run("CALL eventkit.backfill('ev', 'app.ev')");
-    wait::until(&cluster, "d", "EXISTS (SELECT FROM eventkit.backfill_periods)").unwrap();
-    s.cancel().unwrap();
-    assert_eq!(s.join().unwrap_err().sqlstate, "57014");
-    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
-    s.query("UPDATE public.ev SET n = 1").unwrap();
-    for call in ["catch_up", "finish_backfill"] {
-        s.run(&format!("CALL eventkit.{call}('ev', 'app.ev')"));
-        wait::until(
-            &cluster,
-            "d",
-            "EXISTS (SELECT FROM pg_locks WHERE relation = 'app.ev'::regclass AND mode = 'RowExclusiveLock')",
-        )
+fn a_killed_server_keeps_whole_days() {
+    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
+    cluster.create_database("d").unwrap();
+    cluster.create_extension("d").unwrap();
+    Session::open(&cluster, "d", "setup").unwrap().query(ARTICLE).unwrap();
+    let victim = Session::open(&cluster, "d", "victim").unwrap();
+    victim.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
+    victim.run("CALL eventkit.backfill('chat_messages', 'app.chat_messages')");
+    wait::until(&cluster, "d", "EXISTS (SELECT FROM eventkit.partitions WHERE parent = 'app.chat_messages'::regclass)")
         .unwrap();
-        s.cancel().unwrap();
-        assert_eq!(s.join().unwrap_err().sqlstate, "57014");
-        assert_eq!(value(&s, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), "0", "{call}");
+    cluster.kill_server().unwrap();
+    // It may have been done already on a fast machine.
+    let _ = victim.join();
+    cluster.start_server().unwrap();
+    let s = Session::open(&cluster, "d", "again").unwrap();
+    assert_eq!(strays(&s, "app"), "0");
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM eventkit.backfill_differences('chat_messages', 'app.chat_messages') WHERE parent_rows > 0"
+        ),
+        "0"
+    );
+    s.query("CALL eventkit.backfill('chat_messages', 'app.chat_messages')").unwrap();
+    let columns = "id, created_at, chat_id, chat_created_at, message";
+    assert_eq!(content(&s, "public.chat_messages", columns), content(&s, "app.chat_messages", columns));
+}
+
+#[test]
+fn hostile_names_and_every_key_type() {
+    let db = shared::database().unwrap();
+    let s = db.session("main").unwrap();
+    let long = "é".repeat(31);
+    let schema = r#""Sch""ema '\.%I""#;
+    s.query(&format!("CREATE SCHEMA {schema}")).unwrap();
+    for (key_type, table) in
+        [("date", r#"we""ird.Table %I"#), ("timestamp", long.as_str()), ("timestamptz", "select'\\")]
+    {
+        let parent = format!("{schema}.\"{table}\"");
+        let source = format!("\"old {table}\"").replace("éé\"", "\"");
+        s.query(&format!(
+            r#"CREATE TABLE {parent} ("i""d" bigint, "at %s""" {key_type}, "sum" bigint GENERATED ALWAYS AS ("i""d" * 2) STORED, x varchar(5) CHECK (x <> ''),
+                   PRIMARY KEY ("i""d", "at %s""")) PARTITION BY RANGE ("at %s""");
+               CREATE INDEX "index {key_type} '" ON {parent} ((lower(x)), "at %s""" DESC) INCLUDE ("i""d") WHERE x <> 'no''';
+               CREATE TABLE {source} (x text, "at %s""" {key_type}, "i""d" int);
+               INSERT INTO {source} SELECT 'x', ('2024-02-28'::timestamp + n * interval '1 hour')::{key_type}, n FROM generate_series(0, 71) n;"#
+        ))
+        .unwrap();
+        let quoted = |name: &str| name.replace('\'', "''");
+        let call = format!("CALL eventkit.backfill('{}', '{}', capture => false)", quoted(&source), quoted(&parent));
+        s.query(&call).unwrap();
+        assert_eq!(value(&s, &format!("SELECT count(*) || ' ' || sum(\"sum\") FROM {parent}")), "72 5112");
+        let of_parent = format!("parent = '{}'::regclass", quoted(&parent));
+        assert_eq!(
+            value(
+                &s,
+                &format!(
+                    "SELECT string_agg(to_char(from_time, 'MMDD'), ' ' ORDER BY from_time) FROM eventkit.partitions WHERE {of_parent}"
+                )
+            ),
+            "0228 0229 0301"
+        );
+        assert_eq!(
+            value(
+                &s,
+                &format!(
+                    "SELECT bool_and(octet_length(relname) <= 63 AND relname ~ '_2024[0-9]{{4}}$') FROM pg_class JOIN eventkit.partitions ON partition = oid WHERE {of_parent}"
+                )
+            ),
+            "t"
+        );
     }
-    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
-    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn settings_of_the_session_change_nothing() {
+    let (_db, s) = database(ARTICLE);
+    for setting in [
+        "TimeZone = 'America/New_York'",
+        "DateStyle = 'German, DMY'",
+        "IntervalStyle = 'sql_standard'",
+        "standard_conforming_strings = off",
+    ] {
+        s.query(&format!("SET {setting}")).unwrap();
+    }
+    s.query("CALL eventkit.create_partition('app.chats', '02.01.2022')").unwrap();
+    s.query("SET TimeZone = 'Asia/Kathmandu'").unwrap();
+    s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
+    s.query("SET TimeZone = 'UTC'").unwrap();
+    s.query("SET DateStyle = 'ISO'").unwrap();
+    assert_eq!(
+        value(
+            &s,
+            "SELECT string_agg(partition::text || ' ' || from_time::timestamp, ', ' ORDER BY from_time) FROM eventkit.partitions"
+        ),
+        "app.chats_20220101 2022-01-01 00:00:00, app.chats_20220102 2022-01-02 00:00:00, app.chats_20220103 2022-01-03 00:00:00"
+    );
+    assert_eq!(value(&s, "SELECT count(*) FROM app.chats_20220102"), "24", "the partition that stood empty is filled");
+}
+
+#[test]
+fn inside_a_transaction() {
+    let (_db, s) = database(ARTICLE);
+    s.query("BEGIN").unwrap();
+    let refused = s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap_err();
+    assert_eq!(refused.sqlstate, "25001");
+    s.query("ROLLBACK").unwrap();
+    assert_eq!(leftovers(&s), "0");
+    s.query("SET search_path = app, public").unwrap();
+    s.query("BEGIN").unwrap();
+    s.query("SET LOCAL lock_timeout = '7s'").unwrap();
+    s.query("CALL eventkit.create_partition('chats', '2022-01-01')").unwrap();
+    assert_eq!(
+        value(&s, "SELECT concat_ws(' ', current_setting('search_path'), current_setting('lock_timeout'))"),
+        "app, public 7s"
+    );
+    s.query("INSERT INTO app.chats VALUES (1, '2022-01-01 12:00+00')").unwrap();
+    s.query("ROLLBACK").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partitions"), "0");
+    assert_eq!(strays(&s, "app"), "0");
+}
+
+#[test]
+fn two_callers() {
+    let (db, a) = database(ARTICLE);
+    let b = db.session("second").unwrap();
+    a.query("BEGIN").unwrap();
+    a.query("CALL eventkit.create_partition('app.chats', '2022-01-03')").unwrap();
+    b.run("CALL eventkit.create_partition('app.chats', '2022-01-03')");
+    wait::until_blocked(db.cluster, &b).unwrap();
+    a.query("COMMIT").unwrap();
+    b.join().unwrap();
+    assert!(b.take_notices().iter().any(|n| n.contains("holds 2022-01-03 already")));
+    // A backfill meets another session at the same day: it gives way with an error of its own.
+    a.query("BEGIN").unwrap();
+    a.query("CALL eventkit.create_partition('app.chats', '2022-01-02')").unwrap();
+    assert_eq!(b.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap_err().sqlstate, "55006");
+    a.query("ROLLBACK").unwrap();
+    // Two backfills of one pair.
+    a.query("SELECT pg_advisory_lock(eventkit.backfill_lock_key('chats', 'app.chats'))").unwrap();
+    let refused = b.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap_err();
+    assert_eq!(refused.sqlstate, "55006");
+    assert!(refused.hint.is_some());
+    a.query("SELECT pg_advisory_unlock_all()").unwrap();
+    b.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
+    assert_eq!(leftovers(&b), "0");
+}
+
+#[test]
+fn rights() {
+    let (db, s) = database(ARTICLE);
+    let (owner, guest) = (format!("owner_{}", db.name), format!("guest_{}", db.name));
+    s.query(&format!(
+        "CREATE ROLE {owner} LOGIN; CREATE ROLE {guest} LOGIN; GRANT USAGE ON SCHEMA app, eventkit TO {owner}, {guest}; GRANT CREATE ON SCHEMA app TO {owner};
+         ALTER TABLE app.chats OWNER TO {owner}; GRANT SELECT ON public.chats TO {owner}; GRANT SELECT ON app.chats TO {guest};
+         GRANT EXECUTE ON PROCEDURE eventkit.backfill, eventkit.create_partition TO {owner};
+         ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT ALL ON TABLES TO PUBLIC, {guest}"
+    ))
+    .unwrap();
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    let call = "CALL eventkit.create_partition('app.chats', '2022-01-05')";
+    assert_eq!(as_guest.query(call).unwrap_err().sqlstate, "42501");
+    s.query(&format!("GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {guest}")).unwrap();
+    for refused in [
+        call,
+        "CALL eventkit.backfill('chats', 'app.chats', capture => false)",
+        "SELECT * FROM eventkit.plan_create_partition('app.chats', '2022-01-05')",
+    ] {
+        let refused = as_guest.query(refused).unwrap_err();
+        assert_eq!(refused.sqlstate, "42501", "{refused}");
+        assert!(refused.message.contains("must be owner of \"app\".\"chats\"") && refused.hint.is_some(), "{refused}");
+    }
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partitions"), "0");
+
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    as_owner.query("CALL eventkit.backfill('chats', 'app.chats', capture => false)").unwrap();
+    assert_eq!(value(&as_owner, "SELECT count(*) FROM app.chats"), "72");
+    // The superuser's partition belongs to the owner; default privileges open neither.
+    s.query(call).unwrap();
+    assert_eq!(
+        value(
+            &s,
+            "SELECT string_agg(DISTINCT pg_get_userbyid(relowner)::text, ' ') FROM pg_class JOIN eventkit.partitions ON partition = oid"
+        ),
+        owner
+    );
+    assert_eq!(value(&as_guest, "SELECT has_table_privilege('app.chats_20220105', 'SELECT')"), "t", "as on the parent");
+    for privilege in ["INSERT", "UPDATE", "DELETE", "TRUNCATE"] {
+        assert_eq!(value(&as_guest, &format!("SELECT has_table_privilege('app.chats_20220105', '{privilege}')")), "f");
+    }
+    // A source that row-level security shows in part only is refused.
+    s.query(&format!("ALTER TABLE public.chats ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON public.chats TO {owner} USING (id < 5)")).unwrap();
+    let hidden = as_owner.query("CALL eventkit.backfill('chats', 'app.chats', capture => false)").unwrap_err();
+    assert_eq!(hidden.sqlstate, "42501");
+    assert!(hidden.message.contains("row-level security"));
+}
+
+#[test]
+fn a_hostile_search_path_is_never_used() {
+    let (_db, s) = database(ARTICLE);
+    s.query(
+        "CREATE SCHEMA evil;
+         CREATE FUNCTION evil.trap() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+         CREATE FUNCTION evil.cmp(timestamptz, timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.trap(); RETURN true; END $$;
+         CREATE OPERATOR evil.>= (FUNCTION = evil.cmp, LEFTARG = timestamptz, RIGHTARG = timestamptz);
+         CREATE OPERATOR evil.< (FUNCTION = evil.cmp, LEFTARG = timestamptz, RIGHTARG = timestamptz);
+         CREATE OPERATOR evil.- (FUNCTION = evil.cmp, LEFTARG = timestamptz, RIGHTARG = timestamptz);
+         CREATE FUNCTION evil.tr(date, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.trap(); RETURN ''; END $$;
+         CREATE FUNCTION evil.to_char(date, text) RETURNS text LANGUAGE sql AS 'SELECT evil.tr($1, $2)';
+         CREATE FUNCTION evil.lower(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM evil.trap(); RETURN ''; END $$;
+         CREATE FUNCTION evil.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT evil.tr(NULL, $1)';
+         CREATE FUNCTION evil.current_setting(text) RETURNS text LANGUAGE sql AS 'SELECT evil.tr(NULL, $1)';
+         CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT evil.tr(NULL, NULL)::timestamptz';
+         CREATE TABLE evil.pg_class (oid oid, relname name); CREATE TABLE evil.chats (id bigint, created_at timestamptz);
+         CREATE INDEX ON app.chats (lower(id::text), created_at)",
+    )
+    .unwrap();
+    s.query("SET search_path = evil, pg_catalog, app").unwrap();
+    s.query("CALL eventkit.create_partition('app.chats', '2022-01-09')").unwrap();
+    s.query("CALL eventkit.backfill('public.chats', 'app.chats')").unwrap();
+    s.query("SELECT * FROM eventkit.partitions").unwrap();
+    s.query("RESET search_path").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM app.chats"), "72");
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_depend WHERE refobjid IN (SELECT oid FROM pg_proc WHERE proname = 'lower' AND pronamespace = 'evil'::regnamespace)"
+        ),
+        "0"
+    );
+}
+
+#[test]
+fn functions_of_a_constraint_see_the_callers_search_path() {
+    let (_db, s) = database(ARTICLE);
+    s.query(
+        "CREATE SCHEMA lookup; CREATE TABLE lookup.allowed (id bigint); INSERT INTO lookup.allowed SELECT generate_series(1, 72);
+         CREATE FUNCTION public.is_allowed(i bigint) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN EXISTS (SELECT FROM allowed a WHERE a.id = i); END';
+         ALTER TABLE app.chats ADD CHECK (public.is_allowed(id))",
+    )
+    .unwrap();
+    s.query("SET search_path = public, lookup").unwrap();
+    s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM app.chats"), "72");
+}
+
+#[test]
+fn a_partition_is_like_its_parent() {
+    let (_db, s) = database("");
+    s.query(
+        "CREATE TABLE e (dropped int, id bigint GENERATED BY DEFAULT AS IDENTITY, at timestamptz, name text COLLATE \"C\" DEFAULT 'x' NOT NULL,
+             twice bigint GENERATED ALWAYS AS (id * 2) STORED, payload text, CHECK (id > 0),
+             UNIQUE (id, at) DEFERRABLE INITIALLY DEFERRED, PRIMARY KEY (at, id)) PARTITION BY RANGE (at);
+         ALTER TABLE e DROP COLUMN dropped;
+         ALTER TABLE e ALTER payload SET STORAGE EXTERNAL;
+         CREATE UNIQUE INDEX e_covering ON e (at DESC NULLS LAST, name text_pattern_ops) INCLUDE (payload) NULLS NOT DISTINCT WHERE name <> 'a';
+         CREATE INDEX e_brin ON e USING brin (at) WITH (pages_per_range = 4);
+         CREATE INDEX e_only ON ONLY e ((upper(name)));
+         ALTER TABLE e ALTER name SET STATISTICS 321;
+         ALTER TABLE e ALTER id SET (n_distinct = -0.5);
+         CREATE STATISTICS e_stats (dependencies) ON id, name FROM e;
+         COMMENT ON COLUMN e.name IS 'the name';
+         ALTER TABLE e REPLICA IDENTITY FULL;
+         ALTER TABLE e ENABLE ROW LEVEL SECURITY; ALTER TABLE e FORCE ROW LEVEL SECURITY;
+         CREATE POLICY p_all ON e USING (name = current_user);
+         CREATE POLICY p_no ON e AS RESTRICTIVE FOR UPDATE TO pg_monitor, CURRENT_USER USING (id < 9) WITH CHECK (id IN (SELECT 1));
+         GRANT SELECT, UPDATE (name) ON e TO pg_monitor;
+         CREATE FUNCTION noop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER t BEFORE INSERT ON e FOR EACH ROW EXECUTE FUNCTION noop();
+         SET client_min_messages = debug1",
+    )
+    .unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.create_partition('e', '2024-01-01')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("is implied by existing constraints") && !heard.contains("verifying table"), "{heard}");
+    s.query("RESET client_min_messages").unwrap();
+    assert_eq!(
+        value(&s, "SELECT count(*) FROM pg_index WHERE indrelid = 'e_20240101'::regclass"),
+        "5",
+        "the attach made no index of its own"
+    );
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_index i JOIN pg_inherits h ON h.inhrelid = i.indexrelid WHERE i.indrelid = 'e_20240101'::regclass"
+        ),
+        "5"
+    );
+    // A real partition, made by the server, is the measure; what it lacks itself is compared with the parent.
+    s.query("CREATE TABLE r PARTITION OF e FOR VALUES FROM ('2024-01-02') TO ('2024-01-03')").unwrap();
+    let columns = "SELECT string_agg(format('%s %s %s %s %s %s %s %s', attname, format_type(atttypid, atttypmod), attnotnull, attgenerated, attstorage, attcompression, attcollation, atthasdef), ', ' ORDER BY attnum) FROM pg_attribute WHERE NOT attisdropped AND attnum > 0 AND attrelid = ";
+    assert_eq!(value(&s, &format!("{columns} 'e_20240101'::regclass")), value(&s, &format!("{columns} 'r'::regclass")));
+    let indexes = "SELECT string_agg(regexp_replace(pg_get_indexdef(indexrelid), '^.* USING ', ''), '; ' ORDER BY regexp_replace(pg_get_indexdef(indexrelid), '^.* USING ', '')) FROM pg_index WHERE indrelid = ";
+    assert_eq!(value(&s, &format!("{indexes} 'e_20240101'::regclass")), value(&s, &format!("{indexes} 'r'::regclass")));
+    let constraints = "SELECT string_agg(pg_get_constraintdef(oid), '; ' ORDER BY pg_get_constraintdef(oid)) FROM pg_constraint WHERE conrelid = ";
+    assert_eq!(
+        value(&s, &format!("{constraints} 'e_20240101'::regclass")),
+        value(&s, &format!("{constraints} 'r'::regclass"))
+    );
+    for like_parent in [
+        "SELECT concat_ws(' ', relreplident, relrowsecurity, relforcerowsecurity, relowner) FROM pg_class WHERE oid = ",
+        "SELECT string_agg(concat_ws(' ', polname, polcmd, polpermissive, polroles, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)), ';' ORDER BY polname) FROM pg_policy WHERE polrelid = ",
+        "SELECT string_agg(concat_ws(' ', a.grantee, a.privilege_type), ';' ORDER BY a.grantee, a.privilege_type) FROM pg_class, aclexplode(relacl) a WHERE oid = ",
+        "SELECT string_agg(concat_ws(' ', attname, attacl), ';') FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid = ",
+        "SELECT string_agg(tgname, ' ') FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = ",
+        "SELECT string_agg(concat_ws(' ', attname, attstattarget, array_to_string(array_remove(attoptions, (SELECT o FROM unnest(attoptions) o WHERE o LIKE 'pg_%')), ',')), ';' ORDER BY attname) FROM pg_attribute WHERE attname IN ('id', 'name') AND attrelid = ",
+        "SELECT count(*) FROM pg_statistic_ext WHERE stxrelid = ",
+        "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attname = 'name' AND attrelid = ",
+    ] {
+        assert_eq!(
+            value(&s, &format!("{like_parent} 'e_20240101'::regclass")),
+            value(&s, &format!("{like_parent} 'e'::regclass")),
+            "{like_parent}"
+        );
+    }
+    s.query("INSERT INTO e (at, name) VALUES ('2024-01-01 12:00+00', 'n')").unwrap();
+    assert_eq!(value(&s, "SELECT id || ' ' || twice FROM e_20240101"), "1 2");
+}
+
+#[test]
+fn a_default_partition_is_excluded_first() {
+    let (_db, s) = database(ARTICLE);
+    s.query("CREATE TABLE app.rest PARTITION OF app.chats DEFAULT; INSERT INTO app.rest VALUES (7, '2022-01-02 10:00+00'), (8, '2023-01-01 10:00+00')").unwrap();
+    s.query("SET client_min_messages = debug1").unwrap();
+    s.query("CALL eventkit.create_partition('app.chats', '2022-01-05')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(
+        heard
+            .contains("updated partition constraint for default partition \"rest\" is implied by existing constraints"),
+        "{heard}"
+    );
+    s.query("RESET client_min_messages").unwrap();
+    let refused = s.query("CALL eventkit.create_partition('app.chats', '2022-01-02')").unwrap_err();
+    assert_eq!(refused.sqlstate, "23514");
+    assert!(refused.message.contains("\"app\".\"rest\" holds 1 rows of 2022-01-02"), "{refused}");
+    let refused = s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap_err();
+    assert_eq!(refused.sqlstate, "23514");
+    assert!(refused.message.starts_with("period 2022-01-02"), "{refused}");
+    assert_eq!(leftovers(&s), "0");
+    s.query("DELETE FROM app.rest WHERE id = 7").unwrap();
+    s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM app.chats"), "73");
+}
+
+#[test]
+fn strangers_overlaps_and_unfit_parents_are_named() {
+    let (_db, s) = database(ARTICLE);
+    s.query(
+        "CREATE TABLE app.chats_20220102 (x int); CREATE TABLE app.january PARTITION OF app.chats FOR VALUES FROM ('2022-01-03 12:00+00') TO ('2022-02-01');
+         CREATE TABLE plain (at date); CREATE TABLE by_list (at date) PARTITION BY LIST (at); CREATE TABLE by_number (at bigint) PARTITION BY RANGE (at);
+         CREATE TABLE by_two (at date, b int) PARTITION BY RANGE (at, b); CREATE TABLE by_expression (at timestamp) PARTITION BY RANGE ((at::date));
+         CREATE TABLE top (at date) PARTITION BY RANGE (at); CREATE TABLE below PARTITION OF top FOR VALUES FROM ('2022-01-01') TO ('2023-01-01') PARTITION BY RANGE (at)",
+    )
+    .unwrap();
+    for (call, state, named) in [
+        ("create_partition('app.chats', '2022-01-02')", "42P07", "\"app\".\"chats_20220102\""),
+        ("create_partition('app.chats', '2022-01-03')", "42P17", "\"app\".\"january\""),
+        ("create_partition('app.chats', '2022-01-20')", "42P17", "\"app\".\"january\""),
+        ("create_partition('app.chats', 'infinity')", "22008", "\"day\""),
+        ("create_partition('app.chats', '0044-03-15 BC')", "22008", "out of range"),
+        ("create_partition('app.chats', NULL)", "22004", "\"day\""),
+        ("create_partition(NULL, '2022-01-01')", "22004", "\"parent\""),
+        ("create_partition('app.chats', '2022-01-01', '0')", "22023", "\"lock_timeout\""),
+        ("create_partition('plain', '2022-01-01')", "42809", "\"plain\""),
+        ("create_partition('by_list', '2022-01-01')", "42809", "\"by_list\""),
+        ("create_partition('by_number', '2022-01-01')", "22023", "\"key_unit\""),
+        ("create_partition('by_two', '2022-01-01')", "0A000", "\"by_two\""),
+        ("create_partition('by_expression', '2022-01-01')", "0A000", "\"by_expression\""),
+        ("create_partition('below', '2022-01-01')", "0A000", "\"below\""),
+        ("backfill('app.chats', 'app.chats')", "22023", "\"source\""),
+        ("backfill('app.january', 'app.chats')", "22023", "\"source\""),
+        ("backfill('plain', 'app.chats')", "42703", "\"created_at\""),
+        ("backfill('chat_messages', 'app.chats')", "42703", "\"chat_id\""),
+        ("backfill('eventkit.partitions', 'app.chats')", "42809", "\"source\""),
+    ] {
+        let refused = s.query(&format!("CALL eventkit.{call}")).unwrap_err();
+        assert_eq!(refused.sqlstate, state, "{call}: {refused}");
+        assert!(refused.message.contains(named), "{call}: {refused}");
+        assert!(refused.detail.is_some() && refused.hint.is_some(), "{call}: {refused}");
+    }
+    assert_eq!(leftovers(&s), "0");
+}
+
+#[test]
+fn wild_keys_stay_behind_and_end_the_loop() {
+    let (_db, s) = database(
+        "CREATE TABLE src (id int, at timestamptz); CREATE TABLE dst (id int, at timestamptz) PARTITION BY RANGE (at);
+         INSERT INTO src VALUES (1, 'infinity'), (2, '-infinity'), (3, NULL), (4, '1969-12-31 23:59:59+00'), (5, '2150-01-01'), (6, '0044-03-15 BC'),
+             (7, '1970-01-01 00:00+00'), (8, '2024-01-01 00:00+00'), (9, '2024-01-01 23:59:59.999999+00'), (10, '2024-01-02 00:00+00')",
+    );
+    s.query("CALL eventkit.backfill('src', 'dst', capture => false)").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("NOTICE: \"public\".\"src\" has no index"), "{heard}");
+    let warning = heard.lines().find(|l| l.starts_with("WARNING")).unwrap();
+    for kind in ["infinity: 1 rows", "-infinity: 1 rows", "NULL: 1 rows", "before 1970-01-01: 2 rows", "after "] {
+        assert!(warning.contains(kind), "{warning}");
+    }
+    assert_eq!(value(&s, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM dst"), "7 8 9 10");
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partitions"), "3");
+    // What changes in the source after its day was copied shows as a difference.
+    s.query("INSERT INTO src VALUES (11, '2024-01-01 05:00+00')").unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.backfill('src', 'dst', capture => false)").unwrap();
+    assert!(s.take_notices().join("\n").contains("2024-01-01: 3 in source, 2 in parent"));
+}
+
+#[test]
+fn ddl_that_waits_too_long_is_given_up_whole() {
+    let (db, s) = database(ARTICLE);
+    s.query("CREATE TABLE app.rest PARTITION OF app.chats DEFAULT").unwrap();
+    let reader = db.session("reader").unwrap();
+    reader.query("BEGIN").unwrap();
+    reader.query("SELECT count(*) FROM app.chats").unwrap();
+    let refused = s.query("CALL eventkit.create_partition('app.chats', '2022-01-05', '10 milliseconds')").unwrap_err();
+    assert_eq!(refused.sqlstate, "55P03");
+    assert!(refused.detail.unwrap().contains("\"rest\"") && refused.hint.is_some());
+    assert_eq!(leftovers(&s), "0");
+    assert_eq!(strays(&s, "app"), "0");
+    // The reader goes while the next call tries again.
+    s.run("CALL eventkit.create_partition('app.chats', '2022-01-05', '50 milliseconds')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    reader.query("COMMIT").unwrap();
+    s.join().unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partitions WHERE from_time IS NOT NULL"), "1");
+}
+
+#[test]
+fn a_referenced_table_of_somebody_else_is_waited_for_too() {
+    let (db, s) = database(ARTICLE);
+    s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
+    let owner = format!("writer_{}", db.name);
+    s.query(&format!(
+        "CREATE ROLE {owner} LOGIN; GRANT USAGE ON SCHEMA app, eventkit TO {owner}; GRANT CREATE ON SCHEMA app TO {owner};
+         ALTER TABLE app.chat_messages OWNER TO {owner}; GRANT SELECT ON public.chat_messages, app.chats TO {owner};
+         GRANT REFERENCES ON app.chats TO {owner}; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {owner}"
+    ))
+    .unwrap();
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    s.query("BEGIN").unwrap();
+    s.query("INSERT INTO app.chats (created_at) VALUES ('2022-01-03 12:00+00')").unwrap();
+    as_owner.run("CALL eventkit.backfill('chat_messages', 'app.chat_messages', capture => false, lock_timeout => '50 milliseconds')");
+    wait::until_blocked(db.cluster, &as_owner).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    s.query("COMMIT").unwrap();
+    as_owner.join().unwrap();
+    assert_eq!(
+        value(&s, "SELECT count(*) FROM eventkit.backfill_differences('chat_messages', 'app.chat_messages')"),
+        "0"
+    );
+}
+
+#[test]
+fn a_failed_day_leaves_the_newer_ones_and_is_named() {
+    let (_db, s) = database(ARTICLE);
+    s.query("ALTER TABLE public.chats DROP CONSTRAINT chats_pkey CASCADE").unwrap();
+    s.query("INSERT INTO public.chats VALUES (30, '2022-01-02 05:00+00')").unwrap();
+    let refused = s.query("CALL eventkit.backfill('chats', 'app.chats', capture => false)").unwrap_err();
+    assert_eq!(refused.sqlstate, "23505");
+    assert!(refused.message.starts_with("period 2022-01-02: ") && refused.hint.is_some(), "{refused}");
+    assert_eq!(value(&s, "SELECT string_agg(partition::text, ' ') FROM eventkit.partitions"), "app.chats_20220103");
+    assert_eq!((leftovers(&s), strays(&s, "app")), ("0".to_owned(), "0".to_owned()));
+    s.query("DELETE FROM public.chats WHERE ctid = (SELECT max(ctid) FROM public.chats WHERE id = 30)").unwrap();
+    s.query("CALL eventkit.backfill('chats', 'app.chats', capture => false)").unwrap();
+    assert_eq!(content(&s, "public.chats", "id, created_at"), content(&s, "app.chats", "id, created_at"));
 }
