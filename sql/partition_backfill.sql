@@ -79,22 +79,129 @@ $$;
 COMMENT ON FUNCTION eventkit.run_sequence_plan(regclass, regclass, interval) IS
 'Runs the steps that carry the sequences of a parent beyond the values of a source. SELECT eventkit.run_sequence_plan(''public.events'', ''app.events'', ''2 seconds'')';
 
-CREATE FUNCTION eventkit.open_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
+CREATE FUNCTION eventkit.lock_backfill(source regclass, parent regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  PERFORM eventkit.check_backfill(source, parent);
   -- A session-level lock lives through the COMMITs. What an interrupted call of this very session left is taken over.
   PERFORM eventkit.release_backfill(source, parent);
   IF NOT pg_try_advisory_lock(eventkit.backfill_lock_key(source, parent)) THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use',
       MESSAGE = format('a backfill from %s into %s is running', source, parent),
-      DETAIL = 'One session at a time copies from one table into another.',
-      HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ILIKE ''%eventkit.backfill%''; call again when it has ended.';
+      DETAIL = 'One session at a time copies from one table into another, or applies its changes.',
+      HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ~* ''eventkit.(backfill|catch_up|finish_backfill)''; call again when it has ended.';
   END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.lock_backfill(regclass, regclass) IS
+'Takes the session-level lock of a pair of tables, or says who has it. SELECT eventkit.lock_backfill(''public.events'', ''app.events'')';
+
+CREATE FUNCTION eventkit.sweep_backfills() RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  gone record;
+BEGIN
+  FOR gone IN
+    SELECT b.source, b.parent, format('%I.%I', n.nspname, l.relname) AS changes, f.oid IS NOT NULL AS has_function
+    FROM eventkit.backfills b
+    LEFT JOIN pg_class l ON l.oid = b.changes AND pg_has_role(l.relowner, 'USAGE')
+    LEFT JOIN pg_namespace n ON n.oid = l.relnamespace
+    LEFT JOIN pg_proc f ON f.pronamespace = l.relnamespace AND f.proname = l.relname AND f.pronargs = 0 AND pg_has_role(f.proowner, 'USAGE')
+    -- With the source its triggers are gone. Those of a source whose parent is gone are removed by abandon_backfill.
+    WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.source) AND (b.changes IS NULL OR l.oid IS NOT NULL
+      OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.changes))
+  LOOP
+    IF gone.has_function THEN
+      EXECUTE format('DROP FUNCTION %s()', gone.changes);
+    END IF;
+    IF gone.changes IS NOT NULL THEN
+      EXECUTE format('DROP TABLE %s', gone.changes);
+    END IF;
+    DELETE FROM eventkit.backfills b WHERE b.source = gone.source AND b.parent = gone.parent;
+  END LOOP;
+  DELETE FROM eventkit.backfill_periods p
+    WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.source) OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.parent);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.sweep_backfills() IS
+'Removes what backfills of dropped tables left: their rows, tables of changes and trigger functions; backfill calls it first. SELECT eventkit.sweep_backfills()';
+
+CREATE FUNCTION eventkit.begin_capture(source regclass, parent regclass, lock_timeout interval) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 SET default_tablespace = ''
+AS $$
+DECLARE
+  planned record;
+  copied_before CONSTANT bigint := (SELECT count(*) FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2);
+BEGIN
+  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($3), true);
+  -- A finish_backfill that did not come to its end has left what captures nothing any more.
+  IF EXISTS (SELECT FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2 AND b.changes IS NOT NULL AND b.finished_at IS NOT NULL) THEN
+    PERFORM eventkit.remove_capture(source, parent, $3);
+  END IF;
+  UPDATE eventkit.backfills b SET finished_at = NULL WHERE b.source = $1 AND b.parent = $2;
+  FOR planned IN SELECT p.* FROM eventkit.plan_backfill_capture(source, parent) p ORDER BY p.step LOOP
+    IF planned.step = 1 AND copied_before > 0 THEN
+      RAISE WARNING USING
+        MESSAGE = format('%s periods of %s were copied before its changes were captured', copied_before, source),
+        DETAIL = 'What changed in them between the copy and now does not follow.',
+        HINT = format('To copy them anew drop their partitions of %s first.', parent);
+    END IF;
+    IF starts_with(planned.statement, 'LOCK TABLE ') THEN
+      PERFORM eventkit.execute_with_retries(ARRAY[planned.statement]);
+    ELSE
+      EXECUTE planned.statement;
+    END IF;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.begin_capture(regclass, regclass, interval) IS
+'Runs the steps that begin to capture a source''s changes, unless they are captured already. SELECT eventkit.begin_capture(''public.events'', ''app.events'', ''2 seconds'')';
+
+CREATE FUNCTION eventkit.open_backfill(
+  source regclass, parent regclass, from_time timestamptz, to_time timestamptz, newest_first boolean, verify text, capture boolean,
+  lock_timeout interval) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  PERFORM eventkit.check_backfill(source, parent);
+  IF verify IS NULL OR verify NOT IN ('count', 'content', 'none') THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('argument "verify": unknown value %s', coalesce(quote_literal(verify), 'NULL')),
+      DETAIL = 'It is ''count'' (as many rows), ''content'' (the same values) or ''none''.',
+      HINT = 'Leave it out to have the rows counted.';
+  END IF;
+  IF newest_first IS NULL OR capture IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+      MESSAGE = format('argument "%s" must not be NULL', CASE WHEN capture IS NULL THEN 'capture' ELSE 'newest_first' END),
+      DETAIL = 'It is true or false.', HINT = 'Leave it out to have it true.';
+  END IF;
+  IF from_time >= to_time THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = 'argument "to_time" must be after "from_time"',
+      DETAIL = format('The range from %s to %s holds no time.', from_time, to_time),
+      HINT = 'Leave one of them out for an open end.';
+  END IF;
+  PERFORM eventkit.lock_backfill(source, parent);
   BEGIN
+    PERFORM eventkit.sweep_backfills();
+    -- The range of several calls is the one that holds all of theirs.
+    INSERT INTO eventkit.backfills AS b (source, parent, from_time, to_time) VALUES (source, parent, from_time, to_time)
+      ON CONFLICT ON CONSTRAINT backfills_pkey DO UPDATE SET
+        from_time = CASE WHEN b.from_time IS NOT NULL AND EXCLUDED.from_time IS NOT NULL THEN least(b.from_time, EXCLUDED.from_time) END,
+        to_time = CASE WHEN b.to_time IS NOT NULL AND EXCLUDED.to_time IS NOT NULL THEN greatest(b.to_time, EXCLUDED.to_time) END;
+    IF capture THEN
+      PERFORM eventkit.begin_capture(source, parent, lock_timeout);
+    END IF;
     PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
   EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
     PERFORM eventkit.release_backfill(source, parent);
@@ -103,32 +210,73 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.open_backfill(regclass, regclass, interval) IS
-'Checks a backfill''s arguments, takes its lock and carries the sequences; backfill calls it first. SELECT eventkit.open_backfill(''public.events'', ''app.events'', ''2 seconds'')';
+COMMENT ON FUNCTION eventkit.open_backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) IS
+'Checks a backfill''s arguments, takes its lock, begins the capture and carries the sequences; backfill calls it first. SELECT eventkit.open_backfill(''public.events'', ''app.events'', NULL, NULL, true, ''count'', true, ''2 seconds'')';
 
-CREATE FUNCTION eventkit.backfill_next(
-  source regclass, parent regclass, before timestamp, lock_timeout interval, caller_search_path text,
-  OUT period timestamp, OUT label text, OUT copied bigint)
+CREATE FUNCTION eventkit.verify_content(target text, source_query text, target_query text) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+-- Both sides are written with one setting, exactly.
+SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1
+AS $$
+DECLARE
+  source_rows bigint;
+  source_sum numeric;
+  target_rows bigint;
+  target_sum numeric;
+BEGIN
+  EXECUTE source_query INTO source_rows, source_sum;
+  EXECUTE target_query INTO target_rows, target_sum;
+  IF (source_rows, source_sum) IS DISTINCT FROM (target_rows, target_sum) THEN
+    RAISE EXCEPTION USING ERRCODE = 'data_corrupted',
+      MESSAGE = CASE WHEN source_rows = target_rows THEN format('the values in %s differ from those of the source', target)
+        ELSE format('%s holds %s rows, the source %s', target, target_rows, source_rows) END,
+      DETAIL = format('Sums of hashes over all rows: %s in the source, %s in the copy.', source_sum, target_sum),
+      HINT = 'Look for a trigger or a rule of the parent that changes rows, and check the source''s indexes with amcheck; then call again, or say verify => ''count''.';
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.verify_content(text, text, text) IS
+'Compares the count and the sum of two queries and raises an error when they differ; plans of a backfill call it. SELECT eventkit.verify_content(''app.events'', ''SELECT count(*), sum(id) FROM public.events'', ''SELECT count(*), sum(id) FROM public.events'')';
+
+CREATE FUNCTION eventkit.period_label(period timestamp) RETURNS text
+IMMUTABLE STRICT PARALLEL SAFE COST 5 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT to_char($1, CASE WHEN $1 = date_trunc('day', $1) THEN 'YYYY-MM-DD' ELSE 'YYYY-MM-DD HH24:MI' END) $$;
+
+COMMENT ON FUNCTION eventkit.period_label(timestamp) IS
+'Writes the beginning of a period as short as it can be. SELECT eventkit.period_label(''2024-01-01 00:00'')';
+
+CREATE FUNCTION eventkit.copy_period(
+  source regclass, parent regclass, period timestamp, verify text, lock_timeout interval, caller_search_path text) RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  began CONSTANT timestamptz := clock_timestamp();
+  copied bigint;
+  seconds double precision;
   state text;
   message text;
   detail text;
   hint text;
 BEGIN
-  period := eventkit.next_backfill_period(source, parent, before);
-  label := to_char(period, CASE WHEN period = date_trunc('day', period) THEN 'YYYY-MM-DD' ELSE 'YYYY-MM-DD HH24:MI' END);
-  IF period IS NOT NULL THEN
-    copied := eventkit.run_partition_plan(source, parent, period, lock_timeout, caller_search_path);
+  copied := eventkit.run_partition_plan(source, parent, period, lock_timeout, caller_search_path, verify => verify);
+  seconds := extract(epoch FROM clock_timestamp() - began);
+  -- What was copied once stays noted as copied when it is met again.
+  INSERT INTO eventkit.backfill_periods AS p (source, parent, period, row_count, seconds)
+    VALUES (copy_period.source, copy_period.parent, copy_period.period, copied, seconds)
+    ON CONFLICT ON CONSTRAINT backfill_periods_pkey DO UPDATE SET row_count = EXCLUDED.row_count, seconds = EXCLUDED.seconds, copied_at = EXCLUDED.copied_at
+    WHERE EXCLUDED.row_count IS NOT NULL;
+  IF copied IS NOT NULL THEN
+    RAISE NOTICE 'period %: % rows in % s', eventkit.period_label(period), copied, round(seconds::numeric, 2);
   END IF;
+  RETURN copied;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  PERFORM eventkit.release_backfill(source, parent);
   RAISE EXCEPTION USING
     ERRCODE = state,
-    MESSAGE = coalesce('period ' || label || ': ', '') || message,
+    MESSAGE = 'period ' || eventkit.period_label(period) || ': ' || message,
     DETAIL = coalesce(nullif(detail, ''), format('Copying from %s into %s.', source, parent)),
     HINT = CASE
       WHEN hint <> '' THEN hint
@@ -137,18 +285,38 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.backfill_next(regclass, regclass, timestamp, interval, text) IS
-'Copies the newest period of the source before another one into a partition of its own; period is NULL at the end, copied when a partition covers it. SELECT * FROM eventkit.backfill_next(''public.events'', ''app.events'', NULL, ''2 seconds'', current_setting(''search_path''))';
+COMMENT ON FUNCTION eventkit.copy_period(regclass, regclass, timestamp, text, interval, text) IS
+'Copies one period, writes it down in the same transaction and tells of it; returns the rows, NULL when partitions that hold rows cover it. SELECT eventkit.copy_period(''public.events'', ''app.events'', ''2024-01-01'', ''count'', ''2 seconds'', current_setting(''search_path''))';
 
-CREATE FUNCTION eventkit.close_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
+CREATE FUNCTION eventkit.backfill_next(
+  source regclass, parent regclass, beside timestamp, newest_first boolean, from_time timestamptz, to_time timestamptz, verify text,
+  lock_timeout interval, caller_search_path text) RETURNS timestamp
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  period CONSTANT timestamp := eventkit.next_backfill_period(source, parent, beside, newest_first, from_time, to_time);
+BEGIN
+  IF period IS NOT NULL THEN
+    PERFORM eventkit.copy_period(source, parent, period, verify, lock_timeout, caller_search_path);
+  END IF;
+  RETURN period;
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  PERFORM eventkit.release_backfill(source, parent);
+  RAISE;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.backfill_next(regclass, regclass, timestamp, boolean, timestamptz, timestamptz, text, interval, text) IS
+'Copies the next period of the source beside another one into a partition of its own and returns it; NULL at the end. SELECT eventkit.backfill_next(''public.events'', ''app.events'', NULL, true, NULL, NULL, ''count'', ''2 seconds'', current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.warn_left_behind(source regclass, parent regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   kinds text;
-  days text;
 BEGIN
-  PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
   SELECT string_agg(format('%s: %s rows', l.kind, l.row_count), ', ') INTO kinds
     FROM eventkit.backfill_left_behind(source, parent) l;
   IF kinds IS NOT NULL THEN
@@ -157,16 +325,44 @@ BEGIN
       DETAIL = 'Keys that are NULL, infinite, before 1970 or more than ten years ahead are not moved.',
       HINT = format('See them with: SELECT * FROM eventkit.backfill_left_behind(%L, %L).', source, parent);
   END IF;
-  SELECT string_agg(format('%s: %s in source, %s in parent', to_char(d.day, 'YYYY-MM-DD'), d.source_rows, d.parent_rows), '; ' ORDER BY d.day DESC)
-    INTO days FROM eventkit.backfill_differences(source, parent) d;
-  IF days IS NOT NULL THEN
-    RAISE WARNING USING
-      MESSAGE = format('days of %s and %s differ: %s', source, parent, days),
-      DETAIL = 'The source changed while or after a period was copied, or a partition held other rows before.',
-      HINT = format('See them with: SELECT * FROM eventkit.backfill_differences(%L, %L).', source, parent);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.warn_left_behind(regclass, regclass) IS
+'Warns of rows that no backfill moves, if there are any. SELECT eventkit.warn_left_behind(''public.events'', ''app.events'')';
+
+CREATE FUNCTION eventkit.close_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  changes regclass;
+  days text;
+BEGIN
+  PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
+  PERFORM eventkit.warn_left_behind(source, parent);
+  SELECT b.changes INTO changes FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2;
+  -- Each period was verified when it was copied. While changes wait the two tables differ anyway.
+  IF changes IS NULL OR EXISTS (
+    SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.row_count IS NULL)
+  THEN
+    SELECT string_agg(format('%s: %s in source, %s in parent', to_char(d.day, 'YYYY-MM-DD'), d.source_rows, d.parent_rows), '; ' ORDER BY d.day DESC)
+      INTO days FROM eventkit.backfill_differences(source, parent) d;
+    IF days IS NOT NULL THEN
+      RAISE WARNING USING
+        MESSAGE = format('days of %s and %s differ: %s', source, parent, days),
+        DETAIL = 'The source changed while or after a period was copied, or a partition held other rows before.',
+        HINT = format('See them with: SELECT * FROM eventkit.backfill_differences(%L, %L).', source, parent);
+    END IF;
   END IF;
   PERFORM eventkit.release_backfill(source, parent);
-  RAISE NOTICE 'backfill from % into % is done; changes of the source made meanwhile are not captured', source, parent;
+  IF changes IS NULL THEN
+    RAISE NOTICE 'backfill from % into % is done; changes of the source made meanwhile are not captured', source, parent;
+  ELSE
+    RAISE NOTICE USING
+      MESSAGE = format('backfill from %s into %s is done; %s changes of the source wait', source, parent, eventkit.captured_changes(changes)),
+      HINT = format('Apply them with: CALL eventkit.catch_up(%L, %L); at last: CALL eventkit.finish_backfill(%1$L, %2$L).', source, parent);
+  END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   PERFORM eventkit.release_backfill(source, parent);
   RAISE;
@@ -176,34 +372,26 @@ $$;
 COMMENT ON FUNCTION eventkit.close_backfill(regclass, regclass, interval) IS
 'Carries the sequences again, warns of rows left behind and of days that differ, gives back the lock; backfill calls it last. SELECT eventkit.close_backfill(''public.events'', ''app.events'', ''2 seconds'')';
 
-CREATE PROCEDURE eventkit.backfill(source regclass, parent regclass, lock_timeout interval DEFAULT '2 seconds')
+CREATE PROCEDURE eventkit.backfill(
+  source regclass, parent regclass, from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL, newest_first boolean DEFAULT true,
+  verify text DEFAULT 'count', capture boolean DEFAULT true, lock_timeout interval DEFAULT '2 seconds')
 LANGUAGE plpgsql
 AS $$
 DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
-  began pg_catalog.timestamptz;
-  done pg_catalog.record;
-  last_period pg_catalog.timestamp;
+  period pg_catalog.timestamp;
 BEGIN
   -- Where COMMIT is not allowed, these two say so before there is anything to lose.
   PERFORM eventkit.refuse_transaction_block('backfill');
   COMMIT;
-  PERFORM eventkit.open_backfill(source, parent, lock_timeout);
+  PERFORM eventkit.open_backfill(source, parent, from_time, to_time, newest_first, verify, capture, lock_timeout);
+  -- The capture stands from here on; each period's snapshot is younger.
   COMMIT;
   LOOP
-    -- Rows and their count are read from one snapshot.
+    -- Rows, their count and the changes noted are read from one snapshot.
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
-    began := pg_catalog.clock_timestamp();
-    SELECT n.period, n.label, n.copied INTO done
-      FROM eventkit.backfill_next(source, parent, last_period, lock_timeout, caller_search_path) n;
-    EXIT WHEN done.period IS NULL;
-    COMMIT;
-    IF done.copied IS NOT NULL THEN
-      RAISE NOTICE 'period %: % rows in % s', done.label, done.copied,
-        pg_catalog.round(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began)::pg_catalog.numeric, 2);
-    END IF;
-    last_period := done.period;
-    -- The lines above have taken a snapshot; the next period needs a transaction without one.
+    period := eventkit.backfill_next(source, parent, period, newest_first, from_time, to_time, verify, lock_timeout, caller_search_path);
+    EXIT WHEN period IS NULL;
     COMMIT;
   END LOOP;
   COMMIT;
@@ -211,21 +399,25 @@ BEGIN
 END
 $$;
 
-COMMENT ON PROCEDURE eventkit.backfill(regclass, regclass, interval) IS
-'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Periods that a partition covers are left as they are and compared at the end. CALL eventkit.backfill(''public.events'', ''app.events'')';
+COMMENT ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) IS
+'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up. Empty partitions are filled; those that hold rows are left as they are and compared at the end. CALL eventkit.backfill(''public.events'', ''app.events'')';
 
-REVOKE EXECUTE ON PROCEDURE eventkit.backfill(regclass, regclass, interval) FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) FROM PUBLIC;
 
-COMMENT ON FUNCTION eventkit.plan_backfill(regclass, regclass) IS
+COMMENT ON FUNCTION eventkit.plan_backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean) IS
 'Shows the steps of backfill without doing them, period after period; a transaction ends after each. SELECT * FROM eventkit.plan_backfill(''public.events'', ''app.events'')';
-COMMENT ON FUNCTION eventkit.plan_backfill_period(regclass, regclass, timestamp) IS
+COMMENT ON FUNCTION eventkit.plan_backfill_period(regclass, regclass, timestamp, text) IS
 'Shows the steps of one period of a backfill without doing them. SELECT * FROM eventkit.plan_backfill_period(''public.events'', ''app.events'', ''2024-01-01'')';
 COMMENT ON FUNCTION eventkit.plan_backfill_sequences(regclass, regclass) IS
 'Shows the steps by which a backfill carries sequences without doing them. SELECT * FROM eventkit.plan_backfill_sequences(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.check_backfill(regclass, regclass) IS
 'Raises the error that a backfill would raise before its first row, if there is one. SELECT eventkit.check_backfill(''public.events'', ''app.events'')';
-COMMENT ON FUNCTION eventkit.next_backfill_period(regclass, regclass, timestamp) IS
-'Finds the newest period of the source before another one (NULL: the newest of all), by what the clocks show at its beginning; rows before 1970 or more than ten years ahead do not count. SELECT eventkit.next_backfill_period(''public.events'', ''app.events'', NULL)';
+COMMENT ON FUNCTION eventkit.next_backfill_period(regclass, regclass, timestamp, boolean, timestamptz, timestamptz) IS
+'Finds the next period of the source beside another one (NULL: the first of all), by what the clocks show at its beginning; rows before 1970 or more than ten years ahead do not count. SELECT eventkit.next_backfill_period(''public.events'', ''app.events'', NULL)';
+COMMENT ON FUNCTION eventkit.source_periods(regclass, regclass, timestamptz, timestamptz) IS
+'Lists the periods of a source''s rows by what the clocks show at their beginning, newest first. SELECT * FROM eventkit.source_periods(''public.events'', ''app.events'')';
+COMMENT ON FUNCTION eventkit.plan_backfill_capture(regclass, regclass) IS
+'Shows the steps that begin to capture a source''s changes without doing them; none when they are captured already. SELECT * FROM eventkit.plan_backfill_capture(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.backfill_left_behind(regclass, regclass) IS
 'Counts the rows that no backfill moves: key NULL, infinite, before 1970 or more than ten years ahead. SELECT * FROM eventkit.backfill_left_behind(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.backfill_differences(regclass, regclass) IS

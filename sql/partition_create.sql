@@ -1,7 +1,8 @@
 -- Making partitions: one day, a range of periods. The functions run as the invoker, as in partition_plan.sql.
 
 CREATE FUNCTION eventkit.run_partition_plan(
-  source regclass, parent regclass, period timestamp, lock_timeout interval, caller_search_path text, seen_free boolean DEFAULT false)
+  source regclass, parent regclass, period timestamp, lock_timeout interval, caller_search_path text, seen_free boolean DEFAULT false,
+  verify text DEFAULT 'count')
 RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
@@ -26,11 +27,11 @@ BEGIN
   IF source IS NULL THEN
     RETURN eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_partition(parent, period, seen_free) p ORDER BY p.step), lock_timeout, caller_search_path);
   END IF;
-  RETURN eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_backfill_period(source, parent, period) p ORDER BY p.step), lock_timeout, caller_search_path);
+  RETURN eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_backfill_period(source, parent, period, verify) p ORDER BY p.step), lock_timeout, caller_search_path);
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.run_partition_plan(regclass, regclass, timestamp, interval, text, boolean) IS
+COMMENT ON FUNCTION eventkit.run_partition_plan(regclass, regclass, timestamp, interval, text, boolean, text) IS
 'Runs the plan of one period, with rows when a source is given, and returns the rows copied; NULL when there was nothing to do. SELECT eventkit.run_partition_plan(NULL, ''app.events'', ''2024-01-01'', ''2 seconds'', current_setting(''search_path''))';
 
 CREATE PROCEDURE eventkit.create_partition(parent regclass, day date, lock_timeout interval DEFAULT '2 seconds')

@@ -28,6 +28,10 @@ SELECT * FROM eventkit.backfill_left_behind('messages', 'messages_by_day');
 -- Newest day first, each day one transaction. Interrupt it and call it again: it goes on.
 CALL eventkit.backfill('messages', 'messages_by_day');
 
+-- What changed in the old table meanwhile follows.
+UPDATE messages SET body = 'edited' WHERE id = 7;
+CALL eventkit.catch_up('messages', 'messages_by_day');
+
 -- Days to come. A day that exists is left alone.
 CALL eventkit.create_partition('messages_by_day', '2024-05-11');
 CALL eventkit.create_partition('messages_by_day', '2024-05-12');
@@ -35,6 +39,10 @@ CALL eventkit.create_partition('messages_by_day', '2024-05-12');
 
 SELECT partition, from_time, to_time, row_estimate FROM eventkit.partitions
 WHERE parent = 'messages_by_day'::regclass ORDER BY from_time;
+
+-- The last changes are applied while nobody writes to the old table.
+CALL eventkit.finish_backfill('messages', 'messages_by_day');
+SELECT body FROM messages_by_day WHERE id = 7;
 
 -- The numbers go on where the old table's were.
 INSERT INTO messages_by_day (sent_at, author, body) VALUES ('2024-05-11 08:00Z', 'author 1', 'the first new one') RETURNING id;

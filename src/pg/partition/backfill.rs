@@ -4,15 +4,17 @@ use super::target::Target;
 use super::{EPOCH_SHIFT, Micros, catalog, given, shown};
 use crate::pg::raise::OrRaise;
 use eventkit_core::error::Result;
-use eventkit_core::partition::backfill;
+use eventkit_core::partition::backfill::{self, OLDEST};
+use eventkit_core::partition::bound::Bound;
 use eventkit_core::partition::period::Period;
 use eventkit_core::partition::plan;
 use eventkit_core::partition::snapshot::Source;
 use eventkit_core::partition::step::Step;
-use pgrx::datum::{Date, Timestamp};
-use pgrx::iter::TableIterator;
+use pgrx::datum::{Date, Timestamp, TimestampWithTimeZone};
+use pgrx::iter::{SetOfIterator, TableIterator};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
+use std::collections::BTreeMap;
 
 /// A source and the parent that its rows go to.
 pub struct Pair {
@@ -29,8 +31,15 @@ impl Pair {
         Ok(pair)
     }
 
-    /// The steps of one period. Errors as [`plan::backfill_period`].
+    /// The steps of one period: into a partition of its own, or into those that stand there empty. Errors as [`plan::backfill_period`].
     pub fn steps(&self, period: &Period) -> Result<Vec<Step>> {
+        if self.target.meeting(period)?.covered {
+            let (parent, bound) = (&self.target.parent, Bound::of(period, self.target.key()?));
+            let query = backfill::any_row_query(parent, &parent.qualified(), bound)?;
+            if catalog::one::<bool>(&query, &[])? == Some(false) {
+                return backfill::fill_steps(parent, &self.source, period);
+            }
+        }
         self.target.steps(period, |parent, found| plan::backfill_period(parent, &self.source, period, found))
     }
 
@@ -39,15 +48,43 @@ impl Pair {
         self.target.calendar()?.of_instant(catalog::newest_instant()?)
     }
 
-    /// Where the newest period that is moved ends, in the key's own time.
-    pub fn end(&self) -> Result<i64> {
-        Ok(self.target.key()?.range_of(&self.newest()?).1)
+    /// Where the periods lie that are moved, in the key's own time: those that share a time with a range of the caller's, from
+    /// 1970 to ten years ahead.
+    pub fn moved(&self, from: Option<TimestampWithTimeZone>, to: Option<TimestampWithTimeZone>) -> Result<Bound> {
+        let key = self.target.key()?;
+        let mut moved = Bound { from: OLDEST, to: key.range_of(&self.newest()?).1 };
+        if let Some(from) = from.map(|time| self.target.key_time(time.into_inner())).transpose()?
+            && from > moved.from
+        {
+            moved.from = if from >= moved.to { moved.to } else { key.range_of(&self.target.period_of_key(from)?).0 };
+        }
+        if let Some(to) = to.map(|time| self.target.key_time(time.into_inner())).transpose()?
+            && to < moved.to
+        {
+            moved.to = if to <= moved.from { moved.from } else { key.range_of(&self.target.period_of_key(to - 1)?).1 };
+        }
+        Ok(moved)
     }
 
-    /// The newest period with a row before a time of the key's own.
-    pub fn newest_before(&self, before: i64) -> Result<Option<Period>> {
-        let query = backfill::newest_key_query(&self.target.parent, &self.source, before)?;
+    /// The period of the newest or oldest row in a range of the key's own time.
+    fn end_of(&self, range: Bound, newest: bool) -> Result<Option<Period>> {
+        if range.from >= range.to {
+            return Ok(None);
+        }
+        let query = backfill::end_key_query(&self.target.parent, &self.source, range, newest)?;
         catalog::one::<i64>(&query, &[])?.map(|time| self.target.period_of_key(time)).transpose()
+    }
+
+    /// The next period with a row in a range, and the range without it and what lies before it in that order.
+    pub fn next(&self, range: Bound, newest_first: bool) -> Result<Option<(Period, Bound)>> {
+        let Some(period) = self.end_of(range, newest_first)? else { return Ok(None) };
+        let of_period = Bound::of(&period, self.target.key()?);
+        let rest = if newest_first {
+            Bound { from: range.from, to: of_period.from }
+        } else {
+            Bound { from: of_period.to, to: range.to }
+        };
+        Ok(Some((period, rest)))
     }
 }
 
@@ -69,28 +106,110 @@ fn check_backfill(source: Option<Oid>, parent: Option<Oid>) {
     }
 }
 
-/// What the clocks show at the beginning of the newest period of the source before another one; NULL when there is none.
+/// What the clocks show at the beginning of the next period of the source beside another one; NULL when there is none.
 ///
-/// Takes source, parent and the other period (NULL: none yet). One index probe. Raises what `plan::key_of` raises.
+/// Takes source, parent, the other period (NULL: none yet), whether the newest comes first, and the range that the periods
+/// share a time with. One index probe. Raises what `plan::key_of` raises.
 #[pg_extern(sql = r#"
-CREATE FUNCTION eventkit.next_backfill_period(source regclass, parent regclass, before timestamp) RETURNS timestamp
+CREATE FUNCTION eventkit.next_backfill_period(
+  source regclass, parent regclass, beside timestamp, newest_first boolean DEFAULT true,
+  from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL) RETURNS timestamp
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE c
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
-fn next_backfill_period(source: Option<Oid>, parent: Option<Oid>, before: Option<Timestamp>) -> Option<Timestamp> {
+fn next_backfill_period(
+    source: Option<Oid>,
+    parent: Option<Oid>,
+    beside: Option<Timestamp>,
+    newest_first: Option<bool>,
+    from_time: Option<TimestampWithTimeZone>,
+    to_time: Option<TimestampWithTimeZone>,
+) -> Option<Timestamp> {
     let next = || -> Result<Option<Period>> {
         let pair = Pair::read(source, parent)?;
-        let before = match before {
-            Some(before) => {
-                let period = pair.target.calendar()?.of_shown(before.micros("before")?)?;
-                pair.target.key()?.range_of(&period).0
+        let newest_first = given(newest_first, "newest_first")?;
+        let mut range = pair.moved(from_time, to_time)?;
+        if let Some(beside) = beside {
+            let period = pair.target.calendar()?.of_shown(beside.micros("beside")?)?;
+            let of_period = Bound::of(&period, pair.target.key()?);
+            if newest_first {
+                range.to = range.to.min(of_period.from);
+            } else {
+                range.from = range.from.max(of_period.to);
             }
-            None => pair.end()?,
-        };
-        pair.newest_before(before)
+        }
+        Ok(pair.next(range, newest_first)?.map(|(period, _)| period))
     };
     next().or_raise().and_then(|period| shown(period.shown_from))
+}
+
+/// The periods of the source's rows, by what the clocks show at their beginning, newest first.
+///
+/// Takes source, parent and the range that the periods share a time with. One index probe a period. Raises what `plan::key_of` raises.
+#[pg_extern(sql = r#"
+CREATE FUNCTION eventkit.source_periods(
+  source regclass, parent regclass, from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL) RETURNS SETOF timestamp
+STABLE PARALLEL RESTRICTED COST 100000 ROWS 300 LANGUAGE c
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
+fn source_periods(
+    source: Option<Oid>,
+    parent: Option<Oid>,
+    from_time: Option<TimestampWithTimeZone>,
+    to_time: Option<TimestampWithTimeZone>,
+) -> SetOfIterator<'static, Timestamp> {
+    let periods = || -> Result<Vec<Timestamp>> {
+        let pair = Pair::read(source, parent)?;
+        let (mut range, mut periods) = (pair.moved(from_time, to_time)?, Vec::new());
+        while let Some((period, rest)) = pair.next(range, true)? {
+            periods.extend(shown(period.shown_from));
+            range = rest;
+            pgrx::check_for_interrupts!();
+        }
+        Ok(periods)
+    };
+    SetOfIterator::new(periods().or_raise())
+}
+
+/// The periods of some hours in which the source has rows, by what the clocks show at their beginning.
+///
+/// Takes source, parent and numbers of hours since 1970 in the key's own time. An index probe for each period that they meet.
+/// Raises what `plan::key_of` raises.
+#[pg_extern(sql = r#"
+CREATE FUNCTION eventkit.source_periods_of_hours(source regclass, parent regclass, hours bigint[]) RETURNS SETOF timestamp
+STABLE PARALLEL RESTRICTED COST 10000 ROWS 10 LANGUAGE c
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
+fn source_periods_of_hours(
+    source: Option<Oid>,
+    parent: Option<Oid>,
+    hours: Option<Vec<Option<i64>>>,
+) -> SetOfIterator<'static, Timestamp> {
+    const HOUR: i64 = 3_600_000_000;
+    let periods = || -> Result<Vec<Timestamp>> {
+        let pair = Pair::read(source, parent)?;
+        let (key, table) = (pair.target.key()?, pair.source.qualified());
+        // Where a zone is half an hour off, an hour belongs to two periods; none is shorter than an hour.
+        let mut met = BTreeMap::new();
+        for hour in hours.into_iter().flatten().flatten() {
+            for time in [hour.saturating_mul(HOUR), hour.saturating_mul(HOUR).saturating_add(HOUR - 1)] {
+                let period = pair.target.period_of_key(time)?;
+                met.insert(period.shown_from, period);
+            }
+        }
+        let mut periods = Vec::new();
+        for (shown_from, period) in met {
+            let query = backfill::any_row_query(&pair.target.parent, &table, Bound::of(&period, key))?;
+            if catalog::one::<bool>(&query, &[])? == Some(true) {
+                periods.extend(shown(shown_from));
+            }
+        }
+        Ok(periods)
+    };
+    SetOfIterator::new(periods().or_raise())
 }
 
 /// The rows of the source that a backfill leaves where they are: NULL, infinite, before 1970, more than ten years ahead.

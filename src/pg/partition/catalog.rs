@@ -4,6 +4,7 @@ use crate::raw::bounds::{Attached, partitions_of};
 use crate::raw::zone::ServerClock;
 use eventkit_core::error::{Error, Result};
 use eventkit_core::partition::bound::Bound;
+use eventkit_core::partition::capture::Capture;
 use eventkit_core::partition::error;
 use eventkit_core::partition::key::Key;
 use eventkit_core::partition::period::Period;
@@ -24,6 +25,12 @@ pub fn parent(table: Oid) -> Result<Parent> {
 pub fn source(table: Oid, parent: Oid) -> Result<Source> {
     let text = one::<String>(include_str!("source.sql"), &[table.into(), parent.into()])?;
     Source::read(&text.ok_or_else(|| error::no_such_table("source"))?)
+}
+
+/// What capturing has to know of a source beside its parent. Raises `42P01` when one of them is gone. Takes no lock.
+pub fn capture(table: Oid, parent: Oid) -> Result<Capture> {
+    let text = one::<String>(include_str!("capture.sql"), &[table.into(), parent.into()])?;
+    Capture::read(&text.ok_or_else(|| error::no_such_table("source"))?)
 }
 
 /// A partition and where it lies.

@@ -61,14 +61,12 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 pub fn next_default_period(parent: Option<Oid>, before: Option<Timestamp>) -> Option<Timestamp> {
     let next = || -> Result<Option<Period>> {
         let Some(pair) = pair(given(parent, "parent")?)? else { return Ok(None) };
-        let before = match before {
-            Some(before) => {
-                let period = pair.target.calendar()?.of_shown(before.micros("before")?)?;
-                pair.target.key()?.range_of(&period).0
-            }
-            None => pair.end()?,
-        };
-        pair.newest_before(before)
+        let mut range = pair.moved(None, None)?;
+        if let Some(before) = before {
+            let period = pair.target.calendar()?.of_shown(before.micros("before")?)?;
+            range.to = range.to.min(pair.target.key()?.range_of(&period).0);
+        }
+        Ok(pair.next(range, true)?.map(|(period, _)| period))
     };
     next().or_raise().and_then(|period| shown(period.shown_from))
 }
@@ -140,11 +138,11 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 fn plan_drain_default(parent: Oid, batch_rows: i32) {
     let Some(pair) = pair(given(parent, "parent")?)? else { return Ok(Vec::new()) };
     let batch = i64::from(given(batch_rows, "batch_rows")?);
-    let (mut planned, mut before) = (Vec::new(), pair.end()?);
-    while let Some(period) = pair.newest_before(before)? {
+    let (mut planned, mut range) = (Vec::new(), pair.moved(None, None)?);
+    while let Some((period, rest)) = pair.next(range, true)? {
         planned.extend(steps(&pair, &period, rows_of(&pair, &period)? > batch)?);
         planned.push(Step::commit(pair.target.parent.qualified()));
-        before = pair.target.key()?.range_of(&period).0;
+        range = rest;
     }
     Ok(planned)
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::type_complexity, reason = "pgrx reads the names of the result's columns in the signature")]
 
 mod backfill;
+mod backfill_plans;
 mod catalog;
 mod drain;
 mod maintain;
@@ -36,7 +37,7 @@ pgrx::extension_sql_file!(
         plans::plan_create_partition,
         plans::plan_create_partitions,
         plans::plan_partition,
-        plans::plan_backfill_period,
+        backfill_plans::plan_backfill_period,
         periods::partition_periods
     ]
 );
@@ -51,12 +52,19 @@ pgrx::extension_sql_file!(
     requires = ["partition_create", plans::plan_attach_partition]
 );
 pgrx::extension_sql_file!(
+    "../../../sql/partition_ledger.sql",
+    name = "partition_ledger",
+    requires = ["partition_settings", backfill::source_periods]
+);
+pgrx::extension_sql_file!(
     "../../../sql/partition_backfill.sql",
     name = "partition_backfill",
     requires = [
         "partition_create",
-        plans::plan_backfill,
-        plans::plan_backfill_sequences,
+        "partition_ledger",
+        backfill_plans::plan_backfill,
+        backfill_plans::plan_backfill_capture,
+        backfill_plans::plan_backfill_sequences,
         backfill::check_backfill,
         backfill::next_backfill_period,
         backfill::backfill_left_behind,
@@ -97,6 +105,16 @@ pgrx::extension_sql_file!(
     "../../../sql/partition_health.sql",
     name = "partition_health",
     requires = ["partition_maintain", maintain::partition_gaps]
+);
+pgrx::extension_sql_file!(
+    "../../../sql/partition_catch_up.sql",
+    name = "partition_catch_up",
+    requires = [
+        "partition_backfill",
+        backfill_plans::plan_catch_up,
+        backfill_plans::plan_finish_backfill,
+        backfill::source_periods_of_hours
+    ]
 );
 
 /// From 1970-01-01 to 2000-01-01, where the server counts from.

@@ -1,6 +1,5 @@
 //! The plans as sets of rows of `eventkit.plan_step`: what would be executed, in order.
 
-use super::backfill::Pair;
 use super::periods::{of_day, range};
 use super::target::Target;
 use super::{Micros, catalog, given};
@@ -10,14 +9,14 @@ use eventkit_core::partition::bound::Bound;
 use eventkit_core::partition::key::KeyUnit;
 use eventkit_core::partition::settings::{self, Settings};
 use eventkit_core::partition::step::Step;
-use eventkit_core::partition::{backfill, error, plan};
+use eventkit_core::partition::{error, plan};
 use pgrx::datum::{Date, Interval, Timestamp, TimestampWithTimeZone};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
 /// A plan's row: step, statement, lock, target, reason.
-type Row = (i32, Option<String>, Option<String>, String, String);
+pub(super) type Row = (i32, Option<String>, Option<String>, String, String);
 
 pub(super) fn rows(steps: Vec<Step>) -> TableIterator<'static, Row> {
     TableIterator::new((1..).zip(steps).map(|(number, step)| {
@@ -208,66 +207,6 @@ fn plan_manage_partitions(
             steps.extend(target.create(&period).unwrap_or_else(|e| vec![Step::nothing(period.label, e.to_string())]));
         }
     }
-    Ok(steps)
-}
-}
-
-plan_function! {
-/// The steps of one period of a backfill, without doing them.
-///
-/// Takes source, parent and any shown time of the period; gives the steps in order, or one without a statement when a partition
-/// covers it. Takes no lock but `ACCESS SHARE`. Raises what `plan::backfill_period` raises.
-r#"
-CREATE FUNCTION eventkit.plan_backfill_period(source regclass, parent regclass, period timestamp) RETURNS SETOF eventkit.plan_step
-STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
-AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
-"#
-fn plan_backfill_period(source: Oid, parent: Oid, period: Timestamp) {
-    let pair = Pair::read(source, parent)?;
-    let period = pair.target.calendar()?.of_shown(given(period, "period")?.micros("period")?)?;
-    pair.steps(&period)
-}
-}
-
-plan_function! {
-/// The steps by which a backfill carries sequences, without doing them.
-///
-/// Takes source and parent; gives a step for each sequence that feeds a copied column. Raises what
-/// `backfill::copied_columns` raises. Takes no lock but `ACCESS SHARE`.
-r#"
-CREATE FUNCTION eventkit.plan_backfill_sequences(source regclass, parent regclass) RETURNS SETOF eventkit.plan_step
-STABLE PARALLEL RESTRICTED COST 10000 ROWS 2 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
-AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
-"#
-fn plan_backfill_sequences(source: Oid, parent: Oid) {
-    let pair = Pair::read(source, parent)?;
-    backfill::sequence_steps(&pair.target.parent, &pair.source)
-}
-}
-
-plan_function! {
-/// The steps of a whole `backfill`, without doing them: sequences, the periods from the newest on, sequences again.
-///
-/// Takes source and parent. Probes the source's index once a period. Raises what `backfill::copied_columns` and
-/// `plan::backfill_period` raise. Takes no lock but `ACCESS SHARE`.
-r#"
-CREATE FUNCTION eventkit.plan_backfill(source regclass, parent regclass) RETURNS SETOF eventkit.plan_step
-STABLE PARALLEL RESTRICTED COST 100000 ROWS 1000 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
-AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
-"#
-fn plan_backfill(source: Oid, parent: Oid) {
-    let pair = Pair::read(source, parent)?;
-    let sequences = backfill::sequence_steps(&pair.target.parent, &pair.source)?;
-    let mut steps = sequences.clone();
-    let mut before = pair.end()?;
-    while let Some(period) = pair.newest_before(before)? {
-        steps.extend(pair.steps(&period)?);
-        before = pair.target.key()?.range_of(&period).0;
-    }
-    steps.extend(sequences);
     Ok(steps)
 }
 }

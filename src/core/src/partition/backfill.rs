@@ -11,7 +11,31 @@ use super::step::{Lock, Step};
 use crate::error::Result;
 
 /// The time before which rows stay behind: 1970-01-01, as the key tells it.
-const OLDEST: i64 = 0;
+pub const OLDEST: i64 = 0;
+
+/// How the copied rows of a period are verified against the source, as one snapshot shows both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// As many rows.
+    #[default]
+    Count,
+    /// The same values, by a sum of hashes over the text of each row.
+    Content,
+    /// Not at all.
+    None,
+}
+
+impl Verify {
+    /// The way of this name. Raises `22023` for another.
+    pub fn read(name: &str) -> Result<Self> {
+        match name {
+            "count" => Ok(Self::Count),
+            "content" => Ok(Self::Content),
+            "none" => Ok(Self::None),
+            _ => Err(super::capture::error::unknown_verify(name)),
+        }
+    }
+}
 
 /// Checks the source and gives the columns that are copied: those of both tables, by name, in the parent's order,
 /// without generated ones.
@@ -57,40 +81,88 @@ pub fn copied_columns<'a>(parent: &'a Parent, source: &Source) -> Result<Vec<&'a
     Ok(parent.columns.iter().filter(|c| !c.generated && has(&c.name)).map(|c| c.name.as_str()).collect())
 }
 
-/// The copy of a period and the count that it must equal, both by the key's own range, so that the source's index serves. O(columns²).
+/// The copy of a period and what verifies it, both by the key's own range, so that the source's index serves. O(columns²).
 pub(super) fn copy_steps(parent: &Parent, source: &Source, key: &Key, bound: Bound, child: &str) -> Result<Vec<Step>> {
-    let columns: Vec<String> = copied_columns(parent, source)?.into_iter().map(identifier).collect();
+    let names = copied_columns(parent, source)?;
+    let columns: Vec<String> = names.iter().copied().map(identifier).collect();
     let (columns, from, range) = (columns.join(", "), source.qualified(), bound.inside(key)?);
-    Ok(vec![
-        Step::locking(
-            format!(
-                "INSERT INTO {child} ({columns}) SELECT {columns} FROM {from} WHERE {range} ORDER BY {}",
-                identifier(&key.column)
-            ),
-            Lock::AccessShare,
-            &from,
-            "the period's rows in the order of the key, into a table without indexes",
+    // An identity belongs to the parent alone.
+    let overriding = if child == parent.qualified() { " OVERRIDING SYSTEM VALUE" } else { "" };
+    let mut steps = vec![Step::locking(
+        format!(
+            "INSERT INTO {child} ({columns}){overriding} SELECT {columns} FROM {from} WHERE {range} ORDER BY {}",
+            identifier(&key.column)
         ),
-        Step::locking(
+        Lock::AccessShare,
+        &from,
+        "the period's rows in the order of the key, into a table without indexes",
+    )];
+    match source.verify {
+        Verify::None => {}
+        Verify::Count => steps.push(Step::locking(
             format!("SELECT pg_catalog.count(*) FROM {from} WHERE {range}"),
             Lock::AccessShare,
             &from,
             "as many rows as the same snapshot shows in the source; otherwise the period is given up",
-        ),
-    ])
+        )),
+        Verify::Content => {
+            let hashes = |table: &str, converted: bool| {
+                let column = |name: &&str| {
+                    let of_type =
+                        source.columns.iter().find(|c| c.name == **name).and_then(|c| c.parent_type.as_deref());
+                    let of_type = of_type.filter(|_| converted).map(|t| format!("::{t}")).unwrap_or_default();
+                    identifier(name) + &of_type
+                };
+                format!(
+                    "SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(ROW({})::pg_catalog.text, 0)) FROM {table} WHERE {range}",
+                    names.iter().map(column).collect::<Vec<_>>().join(", ")
+                )
+            };
+            steps.push(Step::locking(
+                format!(
+                    "SELECT eventkit.verify_content({}, {}, {})",
+                    literal(child),
+                    literal(&hashes(&from, true)),
+                    literal(&hashes(child, false))
+                ),
+                Lock::AccessShare,
+                &from,
+                "the values that the same snapshot shows in the source; otherwise the period is given up",
+            ));
+        }
+    }
+    Ok(steps)
 }
 
-/// The query for the newest key of the source from 1970 on and before `before`, in microseconds of the key's own time.
-/// One probe of an index on the key; without an index one read of the table. Errors as [`key_of`].
-pub fn newest_key_query(parent: &Parent, source: &Source, before: i64) -> Result<String> {
+/// The steps that fill a period whose partitions stand empty: the rows go through the parent, into indexes that exist.
+/// Errors as [`copied_columns`]. O(columns²).
+pub fn fill_steps(parent: &Parent, source: &Source, period: &Period) -> Result<Vec<Step>> {
     let key = key_of(parent)?;
-    let range = Bound { from: OLDEST, to: before };
+    let mut steps = copy_steps(parent, source, key, Bound::of(period, key), &parent.qualified())?;
+    if let Some(step) = steps.first_mut() {
+        step.lock = Some(Lock::RowExclusive);
+        step.target = parent.qualified();
+        step.reason = "the period's rows into the partition that stands there empty, through the parent".into();
+    }
+    Ok(steps)
+}
+
+/// The query that tells whether a table holds a row of a range. Errors as [`key_of`]. O(1).
+pub fn any_row_query(parent: &Parent, table: &str, bound: Bound) -> Result<String> {
+    Ok(format!("SELECT EXISTS (SELECT FROM {table} WHERE {})", bound.inside(key_of(parent)?)?))
+}
+
+/// The query for the newest or the oldest key of the source in a range, in microseconds of the key's own time.
+/// One probe of an index on the key; without an index one read of the table. Errors as [`key_of`].
+pub fn end_key_query(parent: &Parent, source: &Source, range: Bound, newest: bool) -> Result<String> {
+    let key = key_of(parent)?;
     Ok(format!(
-        "SELECT {} FROM {} WHERE {} ORDER BY {} DESC LIMIT 1",
+        "SELECT {} FROM {} WHERE {} ORDER BY {}{} LIMIT 1",
         key.time_expression()?,
         source.qualified(),
         range.inside(key)?,
-        identifier(&key.column)
+        identifier(&key.column),
+        if newest { " DESC" } else { "" }
     ))
 }
 

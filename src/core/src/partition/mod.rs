@@ -6,6 +6,7 @@
 pub mod backfill;
 pub mod bound;
 pub mod calendar;
+pub mod capture;
 pub mod clock;
 pub mod drain;
 pub mod error;

@@ -1,5 +1,6 @@
 //! What a plan has to know of the catalog: plain names and texts, read by `src/pg`, made by hand in tests.
 
+use super::backfill::Verify;
 use super::bound::Bound;
 use super::error;
 use super::key::Key;
@@ -271,6 +272,9 @@ pub struct Source {
     pub row_security: bool,
     /// Whether an index begins with the partition key.
     pub key_indexed: bool,
+    /// How its copied rows are verified; filled by the reader.
+    #[serde(skip)]
+    pub verify: Verify,
     /// Its columns in order.
     pub columns: Vec<SourceColumn>,
 }

@@ -5,6 +5,8 @@
 pub enum Lock {
     /// Conflicts with nothing but `ACCESS EXCLUSIVE`.
     AccessShare,
+    /// Readers and writers go on; what makes writers wait, waits.
+    RowExclusive,
     /// Readers and writers go on; other DDL waits.
     ShareUpdateExclusive,
     /// Readers go on; writers wait, builders of other indexes do not.
@@ -21,6 +23,7 @@ impl Lock {
     pub const fn sql(self) -> &'static str {
         match self {
             Self::AccessShare => "ACCESS SHARE",
+            Self::RowExclusive => "ROW EXCLUSIVE",
             Self::ShareUpdateExclusive => "SHARE UPDATE EXCLUSIVE",
             Self::Share => "SHARE",
             Self::ShareRowExclusive => "SHARE ROW EXCLUSIVE",

@@ -59,6 +59,7 @@ fn source(columns: &[&str]) -> Source {
         readable: true,
         row_security: false,
         key_indexed: true,
+        verify: backfill::Verify::Count,
         columns: columns
             .iter()
             .map(|name| SourceColumn {
@@ -323,7 +324,8 @@ fn questions_to_the_source() {
     ];
     let s = source(&["id", "at"]);
     assert_eq!(
-        backfill::newest_key_query(&p, &s, Bound::of(&leap_day(), key_of(&p).unwrap()).from).unwrap(),
+        backfill::end_key_query(&p, &s, Bound { from: 0, to: Bound::of(&leap_day(), key_of(&p).unwrap()).from }, true)
+            .unwrap(),
         "SELECT (pg_catalog.extract('epoch', \"at\") OPERATOR(pg_catalog.*) 1000000::pg_catalog.numeric)::pg_catalog.int8 \
          FROM \"old\".\"e\" WHERE \"at\" OPERATOR(pg_catalog.>=) '1970-01-01 00:00:00+00'::pg_catalog.timestamptz \
          AND \"at\" OPERATOR(pg_catalog.<) '2024-02-29 00:00:00+00'::pg_catalog.timestamptz ORDER BY \"at\" DESC LIMIT 1"

@@ -1,0 +1,743 @@
+//! Backfills of tables that are written to meanwhile: nothing lost, nothing doubled, whatever is killed, whoever writes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use common::{fails, lines, open, value};
+use eventkit_tests::{Cluster, ClusterBuilder, PgVersion, Session, wait};
+
+/// Four days of events, one each two minutes, and the parent that they go to. `{source}` is what the source is besides.
+fn tables(source: &str) -> String {
+    format!(
+        "CREATE TABLE public.ev (id bigint PRIMARY KEY, at timestamptz NOT NULL, n int NOT NULL DEFAULT 0, name text){source};
+         INSERT INTO public.ev SELECT i, '2024-01-01 00:00Z'::timestamptz + i * interval '2 minutes', 0, 'name ' || i FROM generate_series(1, 2800) i;
+         CREATE INDEX ON public.ev (at);
+         CREATE SEQUENCE public.ids START 3000;
+         CREATE SCHEMA app;
+         CREATE TABLE app.ev (name text, id bigint GENERATED ALWAYS AS IDENTITY, n bigint NOT NULL, at timestamptz NOT NULL,
+             twice bigint GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);"
+    )
+}
+
+const PLAIN: &str = "";
+
+/// The rows that are in one of the two tables only.
+fn differences(s: &Session, source: &str, parent: &str) -> String {
+    value(
+        s,
+        &format!(
+            "WITH s AS (SELECT id, at, n::bigint, name, n::bigint * 2 AS twice FROM {source}), p AS (SELECT id, at, n, name, twice FROM {parent}) \
+             SELECT count(*) || coalesce(' ' || (array_agg(d::text))[1], '') FROM ((SELECT 'source', * FROM (TABLE s EXCEPT ALL TABLE p) a) UNION ALL (SELECT 'parent', * FROM (TABLE p EXCEPT ALL TABLE s) b)) d"
+        ),
+    )
+}
+
+/// What a backfill leaves behind when it is over: triggers, functions, tables of changes, locks.
+fn leftovers(s: &Session) -> String {
+    value(
+        s,
+        "SELECT concat_ws(' ', (SELECT string_agg(tgname, ',') FROM pg_trigger WHERE tgname ~ '_changes_'), (SELECT string_agg(proname, ',') FROM pg_proc WHERE proname ~ '_changes$' AND prorettype = 'trigger'::regtype), \
+             (SELECT string_agg(relname, ',') FROM pg_class WHERE relname ~ '_changes$' AND relpersistence <> 't'), \
+             (SELECT string_agg(locktype, ',') FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))",
+    )
+}
+
+/// One statement of a writer: new rows, other values, rows that move to another day or get another id, rows that go.
+fn write(s: &Session, turn: usize) -> Result<(), eventkit_tests::Failure> {
+    let row = (turn * 7919) % 2800 + 1;
+    let sql = match turn % 6 {
+        0 => "INSERT INTO public.ev SELECT nextval('public.ids'), '2024-01-01 00:00Z'::timestamptz + random() * interval '5 days', 1, 'new' FROM generate_series(1, 3)".to_owned(),
+        1 => format!("UPDATE public.ev SET n = n + 1, name = NULL WHERE id BETWEEN {row} AND {row} + 5"),
+        2 => format!("UPDATE public.ev SET at = at + interval '1 day' * (random() * 4 - 2)::int WHERE id = {row}"),
+        3 => format!("DELETE FROM public.ev WHERE id = {row}"),
+        4 => format!("UPDATE public.ev SET id = nextval('public.ids'), n = 5 WHERE id = {row}"),
+        _ => format!("BEGIN; INSERT INTO public.ev VALUES (nextval('public.ids'), '2024-01-02 12:00Z'); DELETE FROM public.ev WHERE id = currval('public.ids'); UPDATE public.ev SET n = 9 WHERE id = {row}; {}", if turn % 4 == 1 { "ROLLBACK" } else { "COMMIT" }),
+    };
+    s.query(&sql).map(drop)
+}
+
+/// Lets writers run beside some work, and says how many statements they did.
+fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: impl FnOnce() -> T) -> (T, usize) {
+    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let result = std::thread::scope(|scope| {
+        for writer in 0..writers {
+            let session = Session::open(cluster, database, &format!("writer {writer}")).unwrap();
+            let (stop, written) = (&stop, &written);
+            scope.spawn(move || {
+                let mut turn = writer;
+                while !stop.load(Ordering::Relaxed) {
+                    match write(&session, turn) {
+                        Ok(()) => written.fetch_add(1, Ordering::Relaxed),
+                        // Two writers may want each other's row.
+                        Err(e) if e.sqlstate == "40P01" => 0,
+                        Err(e) => panic!("a writer fails: {e}"),
+                    };
+                    turn += writers + 1;
+                }
+            });
+        }
+        // The writers end also when the work fails.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        stop.store(true, Ordering::Relaxed);
+        result
+    });
+    let written = written.into_inner();
+    (result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), written)
+}
+
+fn written_since(s: &Session, so_many: usize) {
+    let before: usize = value(s, "SELECT last_value FROM public.ids").parse().unwrap();
+    while value(s, "SELECT last_value FROM public.ids").parse::<usize>().unwrap() < before + so_many {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn nothing_is_lost_while_others_write() {
+    let partitioned = " PARTITION BY HASH (id); CREATE TABLE public.ev_0 PARTITION OF public.ev FOR VALUES WITH (MODULUS 2, REMAINDER 0); \
+                       CREATE TABLE public.ev_1 PARTITION OF public.ev FOR VALUES WITH (MODULUS 2, REMAINDER 1)";
+    for (source, zone, arguments) in
+        [(PLAIN, "UTC", ""), (partitioned, "Asia/Kathmandu", ", newest_first => false, verify => 'content'")]
+    {
+        let (db, s) = open(&tables(source));
+        s.query(&format!("CALL eventkit.manage_partitions('app.ev', time_zone => '{zone}', premake => 0); SET TimeZone = 'America/New_York'; SET DateStyle = 'German'")).unwrap();
+        let ((), written) = beside_writers(db.cluster, &db.name, 4, || {
+            written_since(&s, 20);
+            s.query(&format!("CALL eventkit.backfill('ev', 'app.ev'{arguments})")).unwrap();
+            written_since(&s, 20);
+            s.query("CALL eventkit.catch_up('ev', 'app.ev', batch_rows => 50)").unwrap();
+            written_since(&s, 20);
+            // The switch: nobody writes to the source unseen between the last change and the new name.
+            s.query("BEGIN").unwrap();
+            s.query("CALL eventkit.finish_backfill('ev', 'app.ev', lock_timeout => '20 seconds')").unwrap();
+            assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+            assert_eq!(leftovers(&s), "");
+            s.query("COMMIT").unwrap();
+        });
+        assert!(written > 50, "{written}");
+        assert_eq!(
+            value(&s, "SELECT count(*) || ' ' || bool_and(finished_at IS NOT NULL) FROM eventkit.backfills"),
+            "1 t"
+        );
+        // The identity goes on behind the greatest id of all.
+        let greatest = value(&s, "SELECT max(id) + 1 FROM app.ev");
+        assert!(value(&s, "INSERT INTO app.ev (at, n) VALUES ('2024-01-02 00:00Z', 1) RETURNING id") >= greatest);
+    }
+}
+
+#[test]
+fn finish_alone_catches_up_first() {
+    let (db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'none')").unwrap();
+    let ((), _) = beside_writers(db.cluster, &db.name, 3, || written_since(&s, 60));
+    assert_ne!(differences(&s, "public.ev", "app.ev"), "0");
+    assert_ne!(value(&s, "SELECT changes_waiting FROM eventkit.backfill_progress"), "0");
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+    assert_eq!(leftovers(&s), "");
+    assert_eq!(
+        value(
+            &s,
+            "SELECT concat_ws(' ', periods_left, time_left, changes_waiting IS NULL) FROM eventkit.backfill_progress"
+        ),
+        "0 00:00:00 t"
+    );
+    assert_eq!(fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev')").sqlstate, "55000");
+}
+
+#[test]
+fn who_wrote_before_the_capture_is_waited_for() {
+    let (db, s) = open(&tables(PLAIN));
+    let (early, late) = (db.session("early").unwrap(), db.session("late").unwrap());
+    early
+        .query("BEGIN; INSERT INTO public.ev VALUES (5001, '2024-01-02 00:00Z'); DELETE FROM public.ev WHERE id = 7")
+        .unwrap();
+    // This one has a snapshot from before the capture and writes when it stands.
+    late.query("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM public.ev").unwrap();
+    let refused = fails(&s, "CALL eventkit.backfill('ev', 'app.ev', lock_timeout => '5 milliseconds')");
+    assert_eq!(refused.sqlstate, "55P03");
+    assert_eq!(leftovers(&s), "");
+    s.run("CALL eventkit.backfill('ev', 'app.ev')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    assert_eq!(value(&late, "SELECT count(*) FROM app.ev"), "0", "no period is copied before");
+    early.query("COMMIT").unwrap();
+    s.join().unwrap();
+    late.query("UPDATE public.ev SET name = 'late' WHERE id = 8; INSERT INTO public.ev VALUES (5002, '2024-01-03 00:00Z'); COMMIT").unwrap();
+    assert_eq!(value(&s, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM app.ev WHERE id IN (7, 5001)"), "5001");
+    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn a_change_that_commits_late_is_not_forgotten() {
+    let (db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let late = db.session("late").unwrap();
+    late.query("BEGIN; UPDATE public.ev SET n = 77 WHERE id = 1").unwrap();
+    s.query("UPDATE public.ev SET n = 78 WHERE id = 2").unwrap();
+    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
+    late.query("UPDATE public.ev SET at = at + interval '2 days' WHERE id = 1; COMMIT").unwrap();
+    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+    assert_eq!(
+        lines(&s, "SELECT id, n, at FROM app.ev WHERE id < 3 ORDER BY id"),
+        ["1|77|2024-01-03 00:02:00+00", "2|78|2024-01-01 00:04:00+00"]
+    );
+}
+
+#[test]
+fn batches_are_repeatable_and_wild_rows_stay() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("INSERT INTO public.ev VALUES (9001, 'infinity'), (9002, '1960-01-01'), (9003, '2300-01-01')").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    // In and out of the range, in a period that has no partition yet, twice in one batch.
+    s.query(
+        "UPDATE public.ev SET at = '2024-03-01' WHERE id = 9001; UPDATE public.ev SET at = '-infinity' WHERE id = 1; UPDATE public.ev SET at = '2300-01-01' WHERE id = 2;
+         UPDATE public.ev SET n = n + 1 WHERE id = 3; UPDATE public.ev SET n = n + 1 WHERE id = 3; INSERT INTO public.ev VALUES (9004, '2024-05-05'); DELETE FROM public.ev WHERE id = 9004",
+    )
+    .unwrap();
+    // The same changes, noted again and again.
+    s.query("INSERT INTO app.ev_changes SELECT c.* FROM app.ev_changes c, generate_series(1, 3)").unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.catch_up('ev', 'app.ev', batch_rows => 3)").unwrap();
+    assert!(s.take_notices().iter().any(|n| n.contains("period 2024-03-01: 1 rows")));
+    let moved = "(SELECT * FROM public.ev WHERE at BETWEEN '2024-01-01' AND '2025-01-01')";
+    assert_eq!(differences(&s, &format!("{moved} m"), "app.ev"), "0");
+    assert_eq!(
+        value(&s, "SELECT count(*) FROM eventkit.partitions WHERE from_time = '2024-05-05'"),
+        "0",
+        "no partition for nothing"
+    );
+    let _ = s.take_notices();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(
+        heard.contains("-infinity: 1 rows")
+            && heard.contains("before 1970-01-01: 1 rows")
+            && heard.contains("2036") | heard.contains("after "),
+        "{heard}"
+    );
+}
+
+#[test]
+fn a_range_of_time_oldest_first() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev', from_time => '2024-01-02 12:00Z', to_time => '2024-01-03 00:00:01Z', newest_first => false)").unwrap();
+    let periods: Vec<String> =
+        s.take_notices().into_iter().filter(|n| n.contains("period ")).map(|n| n[15..25].to_owned()).collect();
+    assert_eq!(periods, ["2024-01-02", "2024-01-03"]);
+    // Outside of the range nothing is applied; the capture goes on.
+    s.query("UPDATE public.ev SET n = 3").unwrap();
+    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
+    let range = "(SELECT * FROM public.ev WHERE at >= '2024-01-02' AND at < '2024-01-04') e";
+    assert_eq!(differences(&s, range, "app.ev"), "0");
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(
+        value(&s, "SELECT concat_ws(' ', periods_done, periods_left, rows_copied) FROM eventkit.backfill_progress"),
+        "4 0 2800"
+    );
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+    for (arguments, state, named) in [
+        ("from_time => '2024-01-02', to_time => '2024-01-02'", "22023", "to_time"),
+        ("verify => 'maybe'", "22023", "verify"),
+        ("verify => NULL", "22023", "verify"),
+        ("newest_first => NULL", "22004", "newest_first"),
+        ("capture => NULL", "22004", "capture"),
+        ("lock_timeout => '0'", "22023", "lock_timeout"),
+    ] {
+        let refused = fails(&s, &format!("CALL eventkit.backfill('ev', 'app.ev', {arguments})"));
+        assert_eq!(refused.sqlstate, state, "{arguments}: {refused}");
+        assert!(refused.message.contains(named) && refused.hint.is_some(), "{refused}");
+    }
+    assert_eq!(fails(&s, "SELECT * FROM eventkit.plan_catch_up('ev', 'app.ev')").sqlstate, "55000");
+}
+
+#[test]
+fn partitions_made_before_are_filled_or_left() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.create_partition('app.ev', '2024-01-02'); CALL eventkit.create_partition('app.ev', '2024-01-03')").unwrap();
+    s.query("INSERT INTO app.ev (id, at, n, name) OVERRIDING SYSTEM VALUE SELECT id, at, n, 'ours' FROM public.ev WHERE at >= '2024-01-03' AND at < '2024-01-03 12:00'").unwrap();
+    // A change before the period is dealt with does not pass for the period.
+    s.query("CALL eventkit.backfill('ev', 'app.ev', from_time => '2024-01-04', to_time => '2024-01-05')").unwrap();
+    s.query("UPDATE public.ev SET n = 1 WHERE id = 1000").unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("period 2024-01-02: 720 rows") && heard.contains("2024-01-03 is left as it is"), "{heard}");
+    assert!(heard.contains("2024-01-03: 720 in source, 360 in parent"), "{heard}");
+    s.query("UPDATE public.ev SET n = 2 WHERE at >= '2024-01-03' AND at < '2024-01-04'").unwrap();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn content_is_verified() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query(
+        "CREATE FUNCTION app.shout() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := upper(NEW.name); RETURN NEW; END';
+         CREATE TRIGGER shout BEFORE INSERT ON app.ev FOR EACH ROW EXECUTE FUNCTION app.shout();
+         CALL eventkit.create_partition('app.ev', '2024-01-02')",
+    )
+    .unwrap();
+    let refused = s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap_err();
+    assert_eq!(refused.sqlstate, "XX001");
+    assert!(refused.message.starts_with("period 2024-01-02: the values in ") && refused.hint.is_some(), "{refused}");
+    assert_eq!(
+        value(&s, "SELECT string_agg(period::date::text, ' ' ORDER BY period) FROM eventkit.backfill_periods"),
+        "2024-01-03 2024-01-04"
+    );
+    s.query("DROP TRIGGER shout ON app.ev").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn writers_need_no_rights_of_ours() {
+    let (db, s) = open(&tables(PLAIN));
+    let (owner, writer) = (format!("own_{}", db.name), format!("wri_{}", db.name));
+    s.query(&format!(
+        "CREATE ROLE {owner} LOGIN; CREATE ROLE {writer} LOGIN; GRANT USAGE ON SCHEMA public TO {writer}; GRANT INSERT, UPDATE, DELETE, SELECT ON public.ev TO {writer};
+         GRANT USAGE, CREATE ON SCHEMA app TO {owner}; GRANT USAGE ON SCHEMA eventkit TO {owner}; ALTER TABLE public.ev OWNER TO {owner};
+         GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {owner}; ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT ALL ON TABLES TO PUBLIC"
+    ))
+    .unwrap();
+    // Two owners: refused with both ways out; nothing is left.
+    let refused = fails(&s, "CALL eventkit.backfill('ev', 'app.ev')");
+    assert_eq!(refused.sqlstate, "42501");
+    assert!(refused.hint.unwrap().contains("capture => false"));
+    assert_eq!(leftovers(&s), "");
+    s.query(&format!("ALTER TABLE app.ev OWNER TO {owner}")).unwrap();
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    as_owner.query("CALL eventkit.backfill('public.ev', 'app.ev')").unwrap();
+    let as_writer = Session::open_as(db.cluster, &db.name, "writer", &writer).unwrap();
+    as_writer
+        .query(
+            "CREATE TEMP TABLE ev_changes (x int); SET search_path = pg_temp, public; INSERT INTO public.ev VALUES (6001, '2024-01-01 12:00Z');
+             UPDATE public.ev SET at = at + interval '1 day' WHERE id < 10; DELETE FROM public.ev WHERE id = 10",
+        )
+        .unwrap();
+    for hole in [
+        "SELECT * FROM app.ev_changes",
+        "DELETE FROM app.ev_changes",
+        "CREATE TEMP TABLE t (id bigint, at timestamptz); CREATE TRIGGER t AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION app.ev_changes('new')",
+    ] {
+        assert_eq!(fails(&as_writer, hole).sqlstate, "42501", "{hole}");
+    }
+    assert_eq!(
+        value(
+            &s,
+            "SELECT string_agg(DISTINCT concat_ws(' ', pg_get_userbyid(proowner) = pg_get_userbyid(relowner), prosecdef, proconfig), ';') FROM pg_proc JOIN pg_class ON relname = proname WHERE proname = 'ev_changes' AND relkind = 'r' AND relnamespace = 'app'::regnamespace"
+        ),
+        "t t {\"search_path=pg_catalog, pg_temp\"}"
+    );
+    // Without triggers for everybody else, the capture still sees it.
+    s.query("SET session_replication_role = replica; UPDATE public.ev SET n = 4 WHERE id = 20; RESET session_replication_role").unwrap();
+    // Strangers see no backfill and cannot enter one, nor a table of changes that is not theirs.
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfill_progress"), "1");
+    s.query(&format!("GRANT USAGE ON SCHEMA eventkit TO {writer}; CREATE TABLE public.treasure (x int)")).unwrap();
+    assert_eq!(value(&as_writer, "SELECT count(*) FROM eventkit.backfill_progress"), "0");
+    assert_eq!(
+        fails(&as_writer, "INSERT INTO eventkit.backfills (source, parent) VALUES ('public.ev', 'public.ev')").sqlstate,
+        "42501"
+    );
+    assert_eq!(fails(&as_owner, "UPDATE eventkit.backfills SET changes = 'public.treasure'").sqlstate, "42501");
+    as_owner.query("CALL eventkit.finish_backfill('public.ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+    assert_eq!(leftovers(&s), "");
+}
+
+#[test]
+fn what_cannot_be_captured_is_refused_with_the_way_out() {
+    let (_db, s) = open(
+        "CREATE TABLE bare (id bigint, at timestamptz); INSERT INTO bare VALUES (1, '2024-01-01'), (1, '2024-01-01');
+         CREATE TABLE dst (id bigint, at timestamptz) PARTITION BY RANGE (at);
+         CREATE TABLE above (id bigint PRIMARY KEY, at timestamptz); CREATE TABLE below (PRIMARY KEY (id)) INHERITS (above);
+         CREATE MATERIALIZED VIEW seen AS SELECT * FROM bare",
+    );
+    for (source, state, named) in
+        [("bare", "55000", "primary key"), ("above", "0A000", "inherit"), ("seen", "42809", "captured")]
+    {
+        let refused = fails(&s, &format!("CALL eventkit.backfill('{source}', 'dst')"));
+        assert_eq!(refused.sqlstate, state, "{refused}");
+        assert!(refused.message.contains(named), "{refused}");
+        assert!(refused.hint.unwrap().contains("capture => false"));
+    }
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfills"), "0");
+    s.query("CALL eventkit.backfill('bare', 'dst', capture => false)").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM dst"), "2");
+    // A replica identity serves as well.
+    s.query("DELETE FROM bare WHERE ctid = '(0,1)'; ALTER TABLE bare ALTER id SET NOT NULL, ALTER at SET NOT NULL; CREATE UNIQUE INDEX identity ON bare (id, at); ALTER TABLE bare REPLICA IDENTITY USING INDEX identity").unwrap();
+    s.query("TRUNCATE dst").unwrap();
+    s.query("CALL eventkit.abandon_backfill('bare')").unwrap();
+    s.query("CALL eventkit.backfill('bare', 'dst')").unwrap();
+    let refused = fails(&s, "TRUNCATE bare");
+    assert_eq!(refused.sqlstate, "55006");
+    assert!(refused.hint.unwrap().contains("abandon_backfill"));
+    s.query("DELETE FROM bare").unwrap();
+    s.query("CALL eventkit.finish_backfill('bare', 'dst')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM dst"), "0");
+    s.query("TRUNCATE bare").unwrap();
+}
+
+#[test]
+fn a_capture_that_somebody_took_apart_is_noticed() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    s.query("ALTER TABLE public.ev DISABLE TRIGGER ev_changes_insert").unwrap();
+    let refused = fails(&s, "CALL eventkit.backfill('ev', 'app.ev')");
+    assert_eq!(refused.sqlstate, "55000");
+    assert!(refused.hint.unwrap().contains("abandon_backfill"));
+    s.query("CALL eventkit.abandon_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(leftovers(&s), "");
+    assert_eq!(
+        value(
+            &s,
+            "SELECT (SELECT count(*) FROM eventkit.backfills) + (SELECT count(*) FROM eventkit.backfill_periods)"
+        ),
+        "0"
+    );
+    s.query("CALL eventkit.abandon_backfill('ev')").unwrap();
+    assert!(s.take_notices().iter().any(|n| n.contains("there is no backfill of")));
+}
+
+#[test]
+fn hostile_names_types_and_paths() {
+    let (_db, s) = open(
+        r#"CREATE SCHEMA "Od'd \ $x$"; CREATE TYPE "Od'd \ $x$"."co""lour" AS ENUM ('red', 'blue'); CREATE DOMAIN "Od'd \ $x$".code AS varchar(9);
+           CREATE TABLE "Od'd \ $x$"."so""urce 'x' \ $$ a very long name that hardly leaves any room" ("a t" timestamp NOT NULL, "k""1" "Od'd \ $x$"."co""lour", k2 "Od'd \ $x$".code, k3 numeric, v json,
+               PRIMARY KEY ("k""1", k2, k3))"#,
+    );
+    let source = r#""Od'd \ $x$"."so""urce 'x' \ $$ a very long name that hardly leaves any room""#;
+    let named = |name: &str| name.replace('\'', "''");
+    s.query(&format!(
+        r#"INSERT INTO {source} SELECT '2024-01-01'::timestamp + n * interval '3 hours', CASE n % 2 WHEN 0 THEN 'red' ELSE 'blue' END::"Od'd \ $x$"."co""lour", 'c' || n, n, '{{"a": 1}}' FROM generate_series(0, 20) n;
+           CREATE TABLE "Od'd \ $x$"."pa'rent" (v json, k3 numeric, k2 "Od'd \ $x$".code, "k""1" "Od'd \ $x$"."co""lour", "a t" timestamp, UNIQUE ("a t", "k""1", k2, k3)) PARTITION BY RANGE ("a t");
+           CREATE SCHEMA evil; CREATE FUNCTION evil.trap(anyelement, anyelement) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+           CREATE FUNCTION evil.trap_text(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+           CREATE OPERATOR evil.= (FUNCTION = evil.trap, LEFTARG = anyelement, RIGHTARG = anyelement);
+           CREATE OPERATOR evil.= (FUNCTION = evil.trap_text, LEFTARG = text, RIGHTARG = text);
+           SET search_path = evil, pg_catalog"#
+    ))
+    .unwrap();
+    let pair = format!("'{}', '{}'", named(source), named(r#""Od'd \ $x$"."pa'rent""#));
+    s.query(&format!("CALL eventkit.backfill({pair}, verify => 'content')")).unwrap();
+    s.query(&format!(
+        r#"UPDATE {source} SET k2 = 'z' || k3 WHERE k3 OPERATOR(pg_catalog.<) 5; UPDATE {source} SET v = '{{"a":  1}}' WHERE k3 OPERATOR(pg_catalog.>) 5; DELETE FROM {source} WHERE k3 OPERATOR(pg_catalog.=) 5;
+           UPDATE {source} SET k3 = 7.00 WHERE k3 OPERATOR(pg_catalog.=) 7"#
+    ))
+    .unwrap();
+    s.query(&format!("SELECT * FROM eventkit.plan_finish_backfill({pair})")).unwrap();
+    s.query(&format!("CALL eventkit.catch_up({pair}, 3)")).unwrap();
+    s.query(&format!("CALL eventkit.finish_backfill({pair})")).unwrap();
+    s.query("RESET search_path").unwrap();
+    let rows = |table: &str| lines(&s, &format!(r#"SELECT "a t", "k""1", k2, k3, v FROM {table} ORDER BY k3"#));
+    assert_eq!(rows(source), rows(r#""Od'd \ $x$"."pa'rent""#));
+    assert_eq!(rows(source).len(), 20);
+    assert_eq!(leftovers(&s), "");
+}
+
+/// Chats and their messages: what refers to what decides what comes first.
+const LINKED: &str = r"
+CREATE TABLE chats (id bigint PRIMARY KEY, at timestamptz NOT NULL, title text);
+CREATE TABLE messages (id bigint PRIMARY KEY, at timestamptz NOT NULL, chat bigint NOT NULL REFERENCES chats, chat_at timestamptz NOT NULL);
+INSERT INTO chats SELECT i, '2024-01-01 00:00Z'::timestamptz + i * interval '1 hour' FROM generate_series(1, 60) i;
+INSERT INTO messages SELECT i, '2024-01-01 00:00Z'::timestamptz + i * interval '1 hour', c.id, c.at FROM generate_series(1, 60) i JOIN chats c ON c.id = i;
+CREATE SCHEMA app;
+CREATE TABLE app.chats (id bigint, at timestamptz NOT NULL, title text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE app.messages (id bigint, at timestamptz NOT NULL, chat bigint NOT NULL, chat_at timestamptz NOT NULL, PRIMARY KEY (id, at),
+    FOREIGN KEY (chat, chat_at) REFERENCES app.chats (id, at)) PARTITION BY RANGE (at);
+";
+
+#[test]
+fn referenced_tables_come_first_and_go_last() {
+    let (_db, s) = open(LINKED);
+    let refused = fails(&s, "CALL eventkit.backfill('messages', 'app.messages')");
+    assert_eq!(refused.sqlstate, "23503");
+    assert!(refused.hint.unwrap().contains("referenced table first"));
+    s.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap();
+    s.query("CALL eventkit.backfill('messages', 'app.messages')").unwrap();
+    s.query(
+        "DELETE FROM messages WHERE id < 10; DELETE FROM chats WHERE id < 10; INSERT INTO chats VALUES (70, '2024-01-02 01:30Z');
+         INSERT INTO messages VALUES (70, '2024-01-02 01:31Z', 70, '2024-01-02 01:30Z'); UPDATE chats SET title = 'new' WHERE id > 40",
+    )
+    .unwrap();
+    // The new message's chat is not there yet.
+    let refused = fails(&s, "CALL eventkit.catch_up('messages', 'app.messages')");
+    assert_eq!(refused.sqlstate, "23503");
+    assert!(refused.hint.unwrap().contains("referenced table first"));
+    let _ = s.take_notices();
+    s.query("CALL eventkit.catch_up('chats', 'app.chats')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("WARNING: rows that left") && heard.contains("9 wait"), "{heard}");
+    s.query("CALL eventkit.catch_up('messages', 'app.messages')").unwrap();
+    s.query("CALL eventkit.finish_backfill('messages', 'app.messages')").unwrap();
+    s.query("CALL eventkit.finish_backfill('chats', 'app.chats')").unwrap();
+    for table in ["chats", "messages"] {
+        assert_eq!(
+            value(
+                &s,
+                &format!(
+                    "SELECT count(*) FROM ((TABLE {table} EXCEPT TABLE app.{table}) UNION ALL (TABLE app.{table} EXCEPT TABLE {table})) d"
+                )
+            ),
+            "0",
+            "{table}"
+        );
+    }
+    assert_eq!(leftovers(&s), "");
+}
+
+#[test]
+fn rows_that_pass_a_unique_value_on_fit_only_together() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("UPDATE public.ev SET at = '2024-01-01 12:00Z'; CREATE UNIQUE INDEX ON public.ev (name, at); CREATE UNIQUE INDEX ON app.ev (name, at)").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    // Each name goes one further; the last one is freed first.
+    s.query("DELETE FROM public.ev WHERE id > 100; DO $$ BEGIN FOR i IN REVERSE 100..1 LOOP UPDATE public.ev SET name = 'name ' || (i + 1) WHERE id = i; END LOOP; END $$").unwrap();
+    s.query("INSERT INTO public.ev VALUES (9999, '2024-01-01 12:00Z', 0, 'name 1')").unwrap();
+    s.query("CREATE TABLE order_of_changes AS SELECT c.ctid AS place, c.* FROM app.ev_changes c; DELETE FROM app.ev_changes; INSERT INTO app.ev_changes SELECT id, at FROM order_of_changes ORDER BY id DESC").unwrap();
+    s.query("CALL eventkit.catch_up('ev', 'app.ev', batch_rows => 7)").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn one_session_at_a_time() {
+    let (db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let other = db.session("other").unwrap();
+    other.query("SELECT pg_advisory_lock(eventkit.backfill_lock_key('ev', 'app.ev'))").unwrap();
+    for call in ["backfill", "catch_up", "finish_backfill", "abandon_backfill"] {
+        let refused = fails(&s, &format!("CALL eventkit.{call}('ev', 'app.ev')"));
+        assert_eq!(refused.sqlstate, "55006", "{call}: {refused}");
+    }
+    other.query("SELECT pg_advisory_unlock_all()").unwrap();
+    s.query("BEGIN").unwrap();
+    assert_eq!(s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap_err().sqlstate, "25001");
+    s.query("ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ").unwrap();
+    let refused = s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap_err();
+    assert_eq!(refused.sqlstate, "55000", "{refused}");
+    s.query("ROLLBACK").unwrap();
+    // A finish that is taken back leaves the capture as it was.
+    s.query("BEGIN; CALL eventkit.finish_backfill('ev', 'app.ev'); ROLLBACK; UPDATE public.ev SET n = 8 WHERE id = 8")
+        .unwrap();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn an_unfinished_backfill_is_not_called_done() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("INSERT INTO public.ev SELECT 4000 + i, '2023-01-01 00:00Z'::timestamptz + i * interval '1 day' FROM generate_series(1, 3) i").unwrap();
+    s.query("CREATE TABLE app.ev_20240102 (x int)").unwrap();
+    assert_eq!(fails(&s, "CALL eventkit.backfill('ev', 'app.ev')").sqlstate, "42P07");
+    assert_eq!(
+        value(&s, "SELECT concat_ws(' ', periods_done, periods_left, time_left > '0') FROM eventkit.backfill_progress"),
+        "2 5 t"
+    );
+    let refused = fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev')");
+    assert_eq!(refused.sqlstate, "55000");
+    assert!(refused.detail.unwrap().contains("2024-01-02") && refused.hint.unwrap().contains("eventkit.backfill"));
+    s.query("DROP TABLE app.ev_20240102").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn a_long_reader_delays_the_removal_alone() {
+    let (db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    s.query("UPDATE public.ev SET n = 1").unwrap();
+    let reader = db.session("reader").unwrap();
+    reader.query("BEGIN; SELECT count(*) FROM public.ev").unwrap();
+    let refused = fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev', lock_timeout => '5 milliseconds')");
+    assert_eq!(refused.sqlstate, "55P03");
+    // All is applied and nothing captured any more; writers go on.
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+    s.query("UPDATE public.ev SET n = 2 WHERE id = 1").unwrap();
+    assert_eq!(value(&s, "SELECT changes_waiting FROM eventkit.backfill_progress"), "0");
+    reader.query("COMMIT").unwrap();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(leftovers(&s), "");
+    // Begun anew: what changed when nothing was captured is not there, which is said.
+    let _ = s.take_notices();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    assert!(s.take_notices().iter().any(|n| n.starts_with("WARNING: 4 periods of public.ev were copied before")));
+    s.query("UPDATE public.ev SET n = n WHERE id = 1").unwrap();
+    // A writer in the way of the last changes.
+    reader.query("BEGIN; UPDATE public.ev SET n = 3 WHERE id = 1").unwrap();
+    assert_eq!(
+        fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev', lock_timeout => '5 milliseconds')").sqlstate,
+        "55P03"
+    );
+    s.run("CALL eventkit.finish_backfill('ev', 'app.ev')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    reader.query("COMMIT").unwrap();
+    s.join().unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn tables_that_are_dropped_in_the_middle() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    s.query("DROP TABLE app.ev").unwrap();
+    s.query("UPDATE public.ev SET n = 1 WHERE id = 1").unwrap();
+    s.query("SELECT * FROM eventkit.backfill_progress").unwrap();
+    s.query("CALL eventkit.abandon_backfill('ev')").unwrap();
+    assert_eq!(leftovers(&s), "");
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfills"), "0");
+
+    s.query("CREATE TABLE app.ev (name text, id bigint, n bigint, at timestamptz) PARTITION BY RANGE (at)").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    s.query("DROP TABLE public.ev").unwrap();
+    s.query("SELECT * FROM eventkit.backfill_progress").unwrap();
+    s.query("CREATE TABLE public.other (id bigint PRIMARY KEY, at timestamptz)").unwrap();
+    s.query("CALL eventkit.backfill('other', 'app.ev')").unwrap();
+    assert_eq!(
+        value(&s, "SELECT string_agg(concat_ws(' ', source, changes), ',') FROM eventkit.backfills"),
+        "other app.other_changes"
+    );
+    assert_eq!(value(&s, "SELECT count(*) FROM pg_proc WHERE proname = 'ev_changes'"), "0");
+    // Without the extension the capture is plain SQL of the user's: writers go on.
+    s.query("DROP EXTENSION pg_eventkit").unwrap();
+    s.query("INSERT INTO public.other VALUES (1, '2024-01-01')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM app.other_changes"), "1");
+}
+
+#[test]
+fn a_dump_in_the_middle_goes_on_elsewhere() {
+    let (db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev', from_time => '2024-01-03')").unwrap();
+    s.query("UPDATE public.ev SET at = at - interval '1 day', n = 4 WHERE id % 100 = 0").unwrap();
+    let copy = format!("copy_of_{}", db.name);
+    db.cluster.create_database(&copy).unwrap();
+    let dump = db.cluster.client_program("pg_dump").args(["-d", &db.name]).output().unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let file = std::env::temp_dir().join(format!("{copy}.sql"));
+    std::fs::write(&file, &dump.stdout).unwrap();
+    let restored = db.cluster.psql(&copy, ["-q", "-f", file.to_str().unwrap()]).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    let other = Session::open(db.cluster, &copy, "restored").unwrap();
+    other.query("UPDATE public.ev SET n = 5 WHERE id % 70 = 0").unwrap();
+    for s in [&s, &other] {
+        s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+        s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+        assert_eq!(differences(s, "public.ev", "app.ev"), "0");
+        assert_eq!(leftovers(s), "");
+    }
+}
+
+/// A server on which each row that goes to the parent takes its time, so that a kill finds the call at work.
+fn slow_server() -> Cluster {
+    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
+    cluster.create_database("d").unwrap();
+    cluster.create_extension("d").unwrap();
+    let slow = "CREATE FUNCTION public.slowly(bigint) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN true; END'; ALTER TABLE app.ev ADD CHECK (public.slowly(id))";
+    Session::open(&cluster, "d", "setup").unwrap().query(&format!("{};{slow}", tables(PLAIN))).unwrap();
+    cluster
+}
+
+#[test]
+fn whatever_is_killed_the_next_call_goes_on() {
+    let cluster = slow_server();
+    // What is called, and what has to be true when the axe falls. `waiting` counts what is left to apply.
+    let phases = [
+        ("CALL eventkit.backfill('ev', 'app.ev')", "(SELECT count(*) FROM eventkit.backfill_periods) >= 1"),
+        ("CALL eventkit.backfill('ev', 'app.ev')", "(SELECT count(*) FROM eventkit.backfill_periods) >= 2"),
+        (
+            "CALL eventkit.backfill('ev', 'app.ev'); CALL eventkit.catch_up('ev', 'app.ev', 40)",
+            "(SELECT count(*) FROM eventkit.backfill_periods) >= 4 AND EXISTS (SELECT FROM pg_locks WHERE relation = 'app.ev_changes'::regclass AND mode = 'RowExclusiveLock')",
+        ),
+        (
+            "CALL eventkit.finish_backfill('ev', 'app.ev')",
+            "EXISTS (SELECT FROM pg_locks WHERE relation = 'app.ev'::regclass AND mode = 'RowExclusiveLock')",
+        ),
+        (
+            "CALL eventkit.finish_backfill('ev', 'app.ev')",
+            "EXISTS (SELECT FROM pg_locks WHERE relation = 'public.ev'::regclass AND mode = 'ShareRowExclusiveLock')",
+        ),
+    ];
+    for (round, (call, reached)) in phases.into_iter().enumerate() {
+        let s = Session::open(&cluster, "d", "writer").unwrap();
+        for turn in 0..60 {
+            write(&s, round * 60 + turn).unwrap();
+        }
+        drop(s);
+        let victim = Session::open(&cluster, "d", "victim").unwrap();
+        for part in call.split("; ") {
+            victim.run(part);
+        }
+        if round == 4 {
+            // The lock is held while the last changes are applied: one writer more makes some.
+            let late = Session::open(&cluster, "d", "late").unwrap();
+            late.query("BEGIN; UPDATE public.ev SET n = n + 1 WHERE id % 3 = 0").unwrap();
+            wait::until_blocked(&cluster, &victim).unwrap();
+            late.query("COMMIT").unwrap();
+        }
+        wait::until(&cluster, "d", reached).unwrap();
+        if round % 2 == 0 {
+            cluster.kill_server().unwrap();
+            let _ = victim.join();
+            cluster.start_server().unwrap();
+        } else {
+            let restarts = cluster.log().unwrap().matches("reinitializing").count();
+            cluster.kill_backend(victim.pid()).unwrap();
+            let _ = victim.join();
+            while cluster.log().unwrap().matches("reinitializing").count() == restarts {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            cluster.wait_until_ready().unwrap();
+        }
+        let s = Session::open(&cluster, "d", "look").unwrap();
+        // Whole periods or nothing, each written down; none attached that is not.
+        assert_eq!(
+            value(
+                &s,
+                "SELECT (SELECT count(*) FROM eventkit.partitions) - (SELECT count(*) FROM eventkit.backfill_periods)"
+            ),
+            "0",
+            "{call}"
+        );
+        assert_eq!(
+            value(&s, "SELECT count(*) FROM pg_trigger WHERE tgname ~ '_changes_' AND tgenabled = 'A'"),
+            "4",
+            "{call}"
+        );
+    }
+    let s = Session::open(&cluster, "d", "last").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+    assert_eq!(leftovers(&s), "");
+}
+
+#[test]
+fn a_cancelled_call_gives_its_lock_back() {
+    let cluster = slow_server();
+    let s = Session::open(&cluster, "d", "main").unwrap();
+    s.run("CALL eventkit.backfill('ev', 'app.ev')");
+    wait::until(&cluster, "d", "EXISTS (SELECT FROM eventkit.backfill_periods)").unwrap();
+    s.cancel().unwrap();
+    assert_eq!(s.join().unwrap_err().sqlstate, "57014");
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    s.query("UPDATE public.ev SET n = 1").unwrap();
+    for call in ["catch_up", "finish_backfill"] {
+        s.run(&format!("CALL eventkit.{call}('ev', 'app.ev')"));
+        wait::until(
+            &cluster,
+            "d",
+            "EXISTS (SELECT FROM pg_locks WHERE relation = 'app.ev'::regclass AND mode = 'RowExclusiveLock')",
+        )
+        .unwrap();
+        s.cancel().unwrap();
+        assert_eq!(s.join().unwrap_err().sqlstate, "57014");
+        assert_eq!(value(&s, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), "0", "{call}");
+    }
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
