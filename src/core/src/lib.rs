@@ -32,6 +32,7 @@ pub mod retention;
 pub mod selection;
 pub mod sequence;
 pub mod session;
+pub mod stored;
 pub mod time;
 pub mod value;
 pub mod zone;
