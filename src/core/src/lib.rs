@@ -29,6 +29,7 @@ pub mod partition;
 pub mod paths;
 pub mod pattern;
 pub mod retention;
+mod rows;
 pub mod selection;
 pub mod sequence;
 pub mod session;
