@@ -8,4 +8,5 @@ mod paths;
 mod raise;
 mod retention;
 mod rows;
+mod summary_type;
 mod transaction;

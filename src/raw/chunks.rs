@@ -152,7 +152,7 @@ impl<'b> Chunks<'b> {
                 out.extend_from_slice(b", ");
             }
             match self.kind {
-                Kind::JsonbDocument => write(&mut out, &jsonb::json_text(chunk.bytes().get(4..).unwrap_or_default())?)?,
+                Kind::JsonbDocument => write(&mut out, &jsonb::json_text(chunk.payload())?)?,
                 kind => write_array(&mut out, kind, View::read(chunk.bytes(), "events")?)?,
             }
         }
@@ -321,14 +321,14 @@ pub fn add<C: Chunk>(fcinfo: pg_sys::FunctionCallInfo, state: Option<EventChunks
 /// Puts the arrays of the second behind those of the first. Errors: `22023` for other forms, `54000`.
 pub fn combine(fcinfo: pg_sys::FunctionCallInfo, state: EventChunks, other: EventChunks) -> Result<EventChunks> {
     let opened = other.open();
-    let other = Chunks::read(opened.bytes().get(4..).unwrap_or_default())?;
+    let other = Chunks::read(opened.payload())?;
     append(fcinfo, state, other.kind, other.count, other.bytes.get(HEAD..).unwrap_or_default())
 }
 
 /// The value without the room behind.
 pub fn finish(state: EventChunks) -> Result<EventChunks> {
     let opened = state.open();
-    let chunks = Chunks::read(opened.bytes().get(4..).unwrap_or_default())?;
+    let chunks = Chunks::read(opened.payload())?;
     build(chunks.kind, chunks.count, &[chunks.bytes.get(HEAD..).unwrap_or_default()], 0)
 }
 
@@ -340,7 +340,7 @@ pub fn of_document(document: JsonbValue) -> Result<EventChunks> {
             .detail(what)
             .hint("Write a JSON array with an array of events for each chunk, or use the aggregate event_chunks.")
     };
-    let container = Container::read(opened.bytes().get(4..).unwrap_or_default())?;
+    let container = Container::read(opened.payload())?;
     if container.is_object() || container.is_scalar() {
         return Err(wrong("The text is no JSON array.".to_owned()));
     }
@@ -363,7 +363,7 @@ pub fn of_document(document: JsonbValue) -> Result<EventChunks> {
 impl UserEvents for EventChunks {
     fn visit<V: Visit>(self, visit: V) -> Result<V::Output> {
         let opened = self.open();
-        let chunks = Chunks::read(opened.bytes().get(4..).unwrap_or_default())?;
+        let chunks = Chunks::read(opened.payload())?;
         match chunks.kind {
             Kind::HstoreArray => visit_form::<ArrayOf<HstoreLayout>, V>(chunks, visit),
             Kind::JsonbArray => visit_form::<ArrayOf<JsonbLayout>, V>(chunks, visit),
@@ -537,11 +537,11 @@ mod tests {
                 let chunk = unsafe { JsonbValue::wrap(datum) };
                 // Without a state the call frame is not looked at.
                 let first = add(std::ptr::null_mut(), None, chunk).unwrap_or_else(|error| panic!("{error}"));
-                first.open().bytes().get(4..).unwrap_or_default().to_vec()
+                first.open().payload().to_vec()
             });
             let part = &one[HEAD..];
             let both = build(Kind::JsonbDocument, 2, &[part, part], 0).unwrap_or_else(|error| panic!("{error}"));
-            let good = both.open().bytes().get(4..).unwrap_or_default().to_vec();
+            let good = both.open().payload().to_vec();
             assert!(use_all(&good));
             for at in 0..good.len() {
                 for damage in [1u8, 2, 4, 0x40, 0x80, 0xff] {

@@ -46,7 +46,7 @@ impl Form for JsonbDocument {
     type View<'a> = Container<'a>;
 
     fn view<'a>(value: &'a Detoasted, argument: &str) -> Result<Container<'a>> {
-        let bytes = value.bytes().get(4..).unwrap_or_default();
+        let bytes = value.payload();
         Container::check_array(bytes, argument)?;
         Container::read(bytes)
     }

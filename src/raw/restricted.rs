@@ -131,7 +131,7 @@ pub fn rows(query: &str, parameter: &JsonbValue) -> Result<Vec<(Option<String>, 
                 let mut none = true;
                 let value = pg_sys::SPI_getbinval(tuple, (*table).tupdesc, 2, &mut none);
                 if !none {
-                    found.push((text, Detoasted::open(value).bytes().get(4..).unwrap_or_default().to_vec()));
+                    found.push((text, Detoasted::open(value).payload().to_vec()));
                 }
             }
             pg_sys::SPI_finish();

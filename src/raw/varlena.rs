@@ -63,6 +63,11 @@ impl Detoasted {
         unsafe { std::slice::from_raw_parts(self.value.cast::<u8>(), pgrx::varsize_4b(self.value)) }
     }
 
+    /// The bytes after the length word.
+    pub fn payload(&self) -> &[u8] {
+        self.bytes().get(4..).unwrap_or_default()
+    }
+
     /// The length word and the four bytes after it, decompressed.
     pub fn head(&self) -> [u8; 8] {
         let mut head = [0; 8];

@@ -33,16 +33,12 @@ trait Input: Varlena {
     fn add(opened: &Detoasted, state: &mut [u8]) -> Result<Option<Vec<u8>>>;
 }
 
-fn payload(opened: &Detoasted) -> &[u8] {
-    opened.bytes().get(4..).unwrap_or_default()
-}
-
 impl Input for HstoreValue {
     type Layout = HstoreLayout;
 
     fn add(opened: &Detoasted, state: &mut [u8]) -> Result<Option<Vec<u8>>> {
-        Hstore::read(Payload(payload(opened)))?;
-        gather::push::<HstoreLayout>(state, payload(opened), OPTIONS, &mut poll)
+        Hstore::read(Payload(opened.payload()))?;
+        gather::push::<HstoreLayout>(state, opened.payload(), OPTIONS, &mut poll)
     }
 }
 
@@ -67,13 +63,13 @@ impl Input for JsonbValue {
     type Layout = JsonbLayout;
 
     fn add(opened: &Detoasted, state: &mut [u8]) -> Result<Option<Vec<u8>>> {
-        let container = Container::read(payload(opened))?;
+        let container = Container::read(opened.payload())?;
         if !container.is_object() && !container.is_scalar() {
             JsonbDocument::view(opened, "events")?;
             return gather::extend_document(state, container, OPTIONS, &mut poll);
         }
         match Object::of_container(container)? {
-            Some(_) => gather::push::<JsonbLayout>(state, payload(opened), OPTIONS, &mut poll),
+            Some(_) => gather::push::<JsonbLayout>(state, opened.payload(), OPTIONS, &mut poll),
             None => Ok(None),
         }
     }
@@ -107,7 +103,7 @@ fn finish<L: Layout + 'static, A: EventArray<Form = ArrayOf<L>>>(
 ) -> Result<Option<A>> {
     let Some(state) = state else { return Ok(None) };
     let opened = state.open();
-    Gathered::read(payload(&opened))?.finish(fcinfo, OPTIONS, &mut poll).map(Some)
+    Gathered::read(opened.payload())?.finish(fcinfo, OPTIONS, &mut poll).map(Some)
 }
 
 fn combine<L: Layout + 'static>(
@@ -121,7 +117,7 @@ fn combine<L: Layout + 'static>(
     };
     let mut state = State::of_argument(fcinfo, state);
     let opened = other.open();
-    let view = Gathered::read(payload(&opened))?.view(0);
+    let view = Gathered::read(opened.payload())?.view(0);
     let state = match gather::extend::<L>(state.bytes(), &view, OPTIONS, &mut poll)? {
         Some(grown) => State::new(&grown)?,
         None => state,

@@ -18,7 +18,7 @@ const BINARY_VERSION: u8 = 1;
 pgrx::extension_sql!("CREATE TYPE event_chunks;", name = "event_chunks_shell");
 
 fn text_of(chunks: EventChunks) -> Result<Vec<u8>> {
-    Chunks::read(chunks.open().bytes().get(4..).unwrap_or_default())?.to_text()
+    Chunks::read(chunks.open().payload())?.to_text()
 }
 
 #[pg_extern(immutable, strict, parallel_safe, cost = 1000, requires = ["event_chunks_shell"])]

@@ -18,14 +18,14 @@ pub trait IsPattern: Varlena {
 
 impl IsPattern for HstoreValue {
     fn properties(opened: &Detoasted) -> Result<Vec<(Key<'_>, Value<'_>)>> {
-        let hstore = Hstore::read(Payload(opened.bytes().get(4..).unwrap_or_default()))?;
+        let hstore = Hstore::read(Payload(opened.payload()))?;
         hstore.pairs().map(|pair| pair.map(|(name, value)| (Key { name, hint: 0 }, value))).collect()
     }
 }
 
 impl IsPattern for JsonbValue {
     fn properties(opened: &Detoasted) -> Result<Vec<(Key<'_>, Value<'_>)>> {
-        let container = Container::read(opened.bytes().get(4..).unwrap_or_default())?;
+        let container = Container::read(opened.payload())?;
         let Ok(Some(object)) = Object::of_container(container) else {
             return Err(Error::new(Condition::SqlJsonObjectNotFound, "argument \"pattern\" is not a JSON object")
                 .detail("An event matches a pattern when it has all of its properties, with equal values.")

@@ -73,7 +73,5 @@ pub fn compile_definition<'q, const TIMES: bool>(
     definition: Option<JsonbValue>,
 ) -> Result<&'q mut Compiled<TIMES>> {
     let definition = needed("definition", definition, "'{\"steps\": [\"view\", \"pay\"]}'")?.open();
-    cached(fcinfo, &[definition.bytes()], || {
-        Funnel::of_json(&json_text(definition.bytes().get(4..).unwrap_or_default())?).map(Compiled::new)
-    })
+    cached(fcinfo, &[definition.bytes()], || Funnel::of_json(&json_text(definition.payload())?).map(Compiled::new))
 }

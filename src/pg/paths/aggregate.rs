@@ -39,9 +39,7 @@ fn compile_definition<'q>(
     definition: Option<JsonbValue>,
 ) -> Result<&'q mut Compiled> {
     let definition = needed("definition", definition, "'{\"depth\": 5, \"start_event\": \"sign_up\"}'")?.open();
-    cached(fcinfo, &[definition.bytes()], || {
-        Definition::of_json(&json_text(definition.bytes().get(4..).unwrap_or_default())?).map(Compiled::new)
-    })
+    cached(fcinfo, &[definition.bytes()], || Definition::of_json(&json_text(definition.payload())?).map(Compiled::new))
 }
 
 /// Adds one user. A user without events (NULL) is no user, but a group of such has a summary of nobody.

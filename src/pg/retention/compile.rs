@@ -78,7 +78,7 @@ pub fn compile_definition<'q>(
     let definition =
         needed("definition", definition, "'{\"first_event\": \"sign_up\", \"return_event\": \"visit\"}'")?.open();
     cached(fcinfo, &[definition.bytes()], || {
-        Definition::of_json(&json_text(definition.bytes().get(4..).unwrap_or_default())?).map(OverEvents::new)
+        Definition::of_json(&json_text(definition.payload())?).map(OverEvents::new)
     })
 }
 

@@ -1,66 +1,22 @@
 //! The type `retention_summary`: its text form, and putting such values together.
 
-use std::ffi::{CStr, CString};
-
-use eventkit_core::error::{Condition, Error, Result};
-use eventkit_core::retention::summary::{Summary, together};
+use eventkit_core::error::Result;
+use eventkit_core::retention::summary::Summary;
 use pgrx::prelude::*;
 
-use crate::pg::raise::OrRaise;
-use crate::raw::state::State;
-use crate::raw::types::{RetentionSummary, Varlena};
-use crate::raw::varlena::Detoasted;
+use crate::pg::summary_type::{self, summary_type};
+use crate::raw::types::RetentionSummary;
 
 pgrx::extension_sql!("CREATE TYPE retention_summary;", name = "retention_summary_shell");
 
-/// The bytes after the length word.
-fn payload(opened: &Detoasted) -> &[u8] {
-    opened.bytes().get(4..).unwrap_or_default()
-}
+summary_type!(
+    RetentionSummary: Summary, "retention_summary_shell", "retention_summary_type", summary,
+    retention_summary_in, retention_summary_out, retention_summary_combine, retention_summary_finish
+);
 
 /// Reads a value.
 pub fn decode(value: RetentionSummary) -> Result<Summary> {
-    Summary::decode(payload(&value.open()))
-}
-
-#[pg_extern(immutable, strict, parallel_safe, cost = 10, requires = ["retention_summary_shell"])]
-fn retention_summary_in(input: &CStr) -> RetentionSummary {
-    let read = || -> Result<RetentionSummary> {
-        let text = input.to_str().map_err(|_| {
-            Error::new(Condition::InvalidTextRepresentation, "invalid input syntax for type retention_summary")
-                .detail("The text is not UTF-8.")
-                .hint("Summaries are made by retention_agg and written by casting them to text.")
-        })?;
-        Ok(State::new(&Summary::from_text(text)?.encode())?.into_value())
-    };
-    read().or_raise()
-}
-
-#[pg_extern(immutable, strict, parallel_safe, cost = 10, requires = ["retention_summary_shell"])]
-fn retention_summary_out(summary: RetentionSummary) -> CString {
-    let text = decode(summary).and_then(|summary| summary.to_text()).or_raise();
-    // JSON escapes the zero byte, so there is none.
-    CString::new(text).unwrap_or_default()
-}
-
-#[pg_extern(immutable, parallel_safe, cost = 100, requires = ["retention_summary_type"])]
-fn retention_summary_combine(
-    state: Option<RetentionSummary>,
-    other: Option<RetentionSummary>,
-) -> Option<RetentionSummary> {
-    let (state, other) = match (state, other) {
-        (Some(state), Some(other)) => (state, other),
-        (state, other) => return state.or(other),
-    };
-    let (state, other) = (state.open(), other.open());
-    let both = together(payload(&state), payload(&other)).and_then(|bytes| State::new(&bytes));
-    Some(both.or_raise().into_value())
-}
-
-/// The room that the aggregate kept for more users goes.
-#[pg_extern(immutable, strict, parallel_safe, cost = 100, requires = ["retention_summary_type"])]
-fn retention_summary_finish(state: RetentionSummary) -> RetentionSummary {
-    decode(state).and_then(|summary| State::new(&summary.encode())).or_raise().into_value()
+    summary_type::decode(value)
 }
 
 pgrx::extension_sql!(

@@ -36,7 +36,7 @@ fn add(
         Some(text) => add_read(fcinfo, state, text, time, conditions, matched),
         None => {
             let opened = pattern.open();
-            add_read(fcinfo, state, opened.bytes().get(4..).unwrap_or_default(), time, conditions, matched)
+            add_read(fcinfo, state, opened.payload(), time, conditions, matched)
         }
     }
 }
@@ -85,32 +85,20 @@ fn first(
 /// The long way: the state is full, or not ours to change.
 #[cold]
 fn add_to_copy(state: Bytes, pattern: &[u8], time: i64, conditions: usize, matched: u64) -> Result<Bytes> {
-    let opened = state.open();
-    let bytes = opened.bytes().get(4..).unwrap_or_default();
-    state::check_same(bytes, pattern, conditions)?;
-    let mut larger = State::new(&state::grown(bytes, 0)?)?;
-    state::push(larger.bytes(), time, matched)?;
-    Ok(larger.into_value())
+    super::replace(state, |bytes| {
+        state::check_same(bytes, pattern, conditions)?;
+        let mut larger = state::grown(bytes, 0)?;
+        state::push(&mut larger, time, matched)?;
+        Ok(larger)
+    })
 }
 
 #[inline]
 fn finite(time: Option<TimestampWithTimeZone>, matched: u64) -> Result<i64> {
     match time.map(i64::from) {
         Some(time) if !matches!(time, i64::MIN | i64::MAX) => Ok(time),
-        other => Err(without_time(other.is_some(), matched)),
+        other => Err(super::without_time("", other.is_some(), matched)),
     }
-}
-
-#[cold]
-fn without_time(infinite: bool, matched: u64) -> Error {
-    let (condition, message) = if infinite {
-        (Condition::DatetimeFieldOverflow, "argument \"time\" is infinite")
-    } else {
-        (Condition::NullValueNotAllowed, "argument \"time\" is NULL")
-    };
-    Error::new(condition, message)
-        .detail(format!("The row meets condition {}, so its time is needed.", matched.trailing_zeros() + 1))
-        .hint("Leave such rows out with FILTER (WHERE isfinite(time)) behind the call, time being the column's name.")
 }
 
 #[cold]
@@ -144,19 +132,7 @@ fn sequence_add_separate(
 
 #[pg_extern(immutable, parallel_safe, cost = 10)]
 fn sequence_combine(state: Option<Bytes>, other: Option<Bytes>) -> Option<Bytes> {
-    let (state, other) = match (state, other) {
-        (Some(state), Some(other)) => (state, other),
-        (state, other) => return state.or(other),
-    };
-    let combine = || -> Result<Bytes> {
-        let (opened, other) = (state.open(), other.open());
-        let other = Rows::read(other.bytes().get(4..).unwrap_or_default())?;
-        let state = opened.bytes().get(4..).unwrap_or_default();
-        let mut whole = State::new(&state::grown(state, other.len())?)?;
-        state::append(whole.bytes(), other)?;
-        Ok(whole.into_value())
-    };
-    Some(combine().or_raise())
+    super::combine(state, other, state::together)
 }
 
 /// What a final function makes of a group's rows.
@@ -166,7 +142,7 @@ fn finish<T>(
     answer: impl FnOnce(&mut Matcher, Rows<'_>) -> Result<T>,
 ) -> Result<T> {
     let opened = state.open();
-    let rows = Rows::read(opened.bytes().get(4..).unwrap_or_default())?;
+    let rows = Rows::read(opened.payload())?;
     let matcher: &mut Matcher =
         cached(fcinfo, &[rows.pattern(), &rows.conditions().to_ne_bytes()], || rows.read_pattern().map(Matcher::new))?;
     answer(matcher, rows)

@@ -48,7 +48,11 @@ impl Row {
         let Some(time) = time.filter(|time| kept && !matches!(*time, i64::MIN | i64::MAX)) else {
             settings.check()?;
             // A row that meets no condition and has no time is left out in every mode.
-            return if matched == 0 { Ok(state) } else { Err(without_time(time.is_some(), matched)) };
+            return if matched == 0 {
+                Ok(state)
+            } else {
+                Err(super::without_time(" of window_funnel", time.is_some(), matched))
+            };
         };
         let Some(mut state) = state else { return first(settings.check()?, time, matched).map(Some) };
         if let Some(bytes) = place::state(fcinfo, &mut state) {
@@ -62,18 +66,6 @@ impl Row {
 }
 
 #[cold]
-fn without_time(infinite: bool, matched: u64) -> Error {
-    let (condition, message) = if infinite {
-        (Condition::DatetimeFieldOverflow, "argument \"time\" of window_funnel is infinite")
-    } else {
-        (Condition::NullValueNotAllowed, "argument \"time\" of window_funnel is NULL")
-    };
-    Error::new(condition, message)
-        .detail(format!("The row meets condition {}, so its time is needed.", matched.trailing_zeros() + 1))
-        .hint("Leave such rows out with FILTER (WHERE isfinite(time)) behind the call, time being the column's name.")
-}
-
-#[cold]
 fn first(settings: Settings, time: i64, matched: u64) -> Result<Bytes> {
     let mut state = State::new(&state::empty(settings))?;
     state::push(state.bytes(), time, matched)?;
@@ -83,12 +75,12 @@ fn first(settings: Settings, time: i64, matched: u64) -> Result<Bytes> {
 /// The long way: the state is full, or not ours to change.
 #[cold]
 fn add_to_copy(state: Bytes, settings: Settings, time: i64, matched: u64) -> Result<Bytes> {
-    let opened = state.open();
-    let bytes = opened.bytes().get(4..).unwrap_or_default();
-    state::check_same(bytes, settings)?;
-    let mut larger = State::new(&state::grown(bytes, 0)?)?;
-    state::push(larger.bytes(), time, matched)?;
-    Ok(larger.into_value())
+    super::replace(state, |bytes| {
+        state::check_same(bytes, settings)?;
+        let mut larger = state::grown(bytes, 0)?;
+        state::push(&mut larger, time, matched)?;
+        Ok(larger)
+    })
 }
 
 #[inline]
@@ -100,7 +92,7 @@ fn read_mode(given: Option<Text>) -> Result<Mode> {
     })?;
     match place::payload(&given) {
         Some(name) => Mode::read(name),
-        None => Mode::read(given.open().bytes().get(4..).unwrap_or_default()),
+        None => Mode::read(given.open().payload()),
     }
 }
 
@@ -156,26 +148,14 @@ fn window_funnel_add_mode_separate(
 
 #[pg_extern(immutable, parallel_safe, cost = 10)]
 fn window_funnel_combine(state: Option<Bytes>, other: Option<Bytes>) -> Option<Bytes> {
-    let (state, other) = match (state, other) {
-        (Some(state), Some(other)) => (state, other),
-        (state, other) => return state.or(other),
-    };
-    let combine = || -> Result<Bytes> {
-        let (opened, other) = (state.open(), other.open());
-        let other = Rows::read(other.bytes().get(4..).unwrap_or_default())?;
-        let state = opened.bytes().get(4..).unwrap_or_default();
-        let mut whole = State::new(&state::grown(state, other.used().len())?)?;
-        state::append(whole.bytes(), other)?;
-        Ok(whole.into_value())
-    };
-    Some(combine().or_raise())
+    super::combine(state, other, state::together)
 }
 
 #[pg_extern(immutable, parallel_safe, cost = 100)]
 fn window_funnel_finish(state: Option<Bytes>, fcinfo: pg_sys::FunctionCallInfo) -> i32 {
     let finish = |state: Bytes| -> Result<i32> {
         let opened = state.open();
-        let rows = Rows::read(opened.bytes().get(4..).unwrap_or_default())?;
+        let rows = Rows::read(opened.payload())?;
         let levels: &mut Levels = cached(fcinfo, &[rows.settings_bytes()], || {
             let Settings { mode, steps, window } = rows.settings()?;
             Ok(Levels::new(mode, steps, window))

@@ -62,6 +62,7 @@ pub(super) fn bar(share: f64, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::funnel::summary::{add_user, empty};
+    use crate::stored::Stored;
 
     #[test]
     fn a_chart_of_three_steps() {

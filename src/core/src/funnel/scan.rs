@@ -11,13 +11,12 @@ use super::ordered::{NONE, Ordered};
 use super::strict::Strict;
 use super::unordered::Unordered;
 use super::user::{Outcome, UserRules};
-use crate::dedupe::{Options, dedupe, no_memory};
+use crate::copies::Counting;
+use crate::dedupe::no_memory;
 use crate::error::{Condition, Error, Result};
 use crate::event::{Event, Events, Key, POLL_EVERY, Poll, for_each_while};
-use crate::options::{IdType, Keep, OnMissing, Place};
-use crate::selection::Selection;
 use crate::time::{Clock, Micros};
-use crate::value::{IntegerSyntax, Value};
+use crate::value::Value;
 
 /// Which steps (or exclusions) an event matches by its name alone.
 #[derive(Debug)]
@@ -265,23 +264,16 @@ impl<const TIMES: bool> Scanner<TIMES> {
         argument: &str,
         poll: Poll<'_>,
     ) -> Result<usize> {
-        let kept = match self.id_key.take() {
-            None => Selection::All,
-            Some(id_key) => {
-                let kept = dedupe(&mut source(), argument, &id_key, LAST_COPY, &mut *poll);
-                self.id_key = Some(id_key);
-                kept?
-            }
-        };
+        let counting = Counting::of(&mut source(), argument, self.id_key.as_deref(), &mut *poll)?;
         if let Some(whole) = self.whole.take() {
-            let (whole, level) = self.whole_level(whole, &source, &kept, argument, poll);
+            let (whole, level) = self.whole_level(whole, &source, &counting, argument, poll);
             self.whole = Some(whole);
             return level;
         }
         self.automaton.reset();
         let mut last = Micros::MIN;
         let mut in_order = true;
-        self.each_match(&mut source(), &kept, argument, poll, |automaton, time, matched| {
+        self.each_match(&mut source(), &counting, argument, poll, |automaton, time, matched| {
             if time < last {
                 in_order = false;
                 return Ok(false);
@@ -294,7 +286,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
         }
         let mut events = std::mem::take(&mut self.unordered);
         events.clear();
-        self.each_match(&mut source(), &kept, argument, poll, |_, time, matched| {
+        self.each_match(&mut source(), &counting, argument, poll, |_, time, matched| {
             events.try_reserve(1).map_err(|_| no_memory())?;
             events.push((time, u32::try_from(events.len()).unwrap_or(u32::MAX), matched));
             Ok(true)
@@ -318,12 +310,12 @@ impl<const TIMES: bool> Scanner<TIMES> {
         &mut self,
         mut whole: Box<Whole>,
         source: &impl Fn() -> S,
-        kept: &Selection,
+        counting: &Counting,
         argument: &str,
         poll: Poll<'_>,
     ) -> (Box<Whole>, Result<usize>) {
         whole.outcomes.clear();
-        let gathered = self.gather(&mut whole, &mut source(), kept, argument, &mut *poll);
+        let gathered = self.gather(&mut whole, &mut source(), counting, argument, &mut *poll);
         if let Err(error) = gathered {
             return (whole, Err(error));
         }
@@ -343,7 +335,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
         &mut self,
         whole: &mut Whole,
         source: &mut S,
-        kept: &Selection,
+        counting: &Counting,
         argument: &str,
         poll: Poll<'_>,
     ) -> Result<()> {
@@ -356,7 +348,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
         let mut in_order = true;
         for_each_while(source, argument, &mut *poll, |position, element| {
             let Some(event) = element.event else { return Ok(true) };
-            if matches!(kept, Selection::Marked(marks) if !marks.get(position - 1)) {
+            if !counting.holds(position) {
                 return Ok(true);
             }
             let name = event.get(&mut name_key)?;
@@ -455,7 +447,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
     fn each_match<'a, S: Events<'a>>(
         &mut self,
         source: &mut S,
-        kept: &Selection,
+        counting: &Counting,
         argument: &str,
         poll: Poll<'_>,
         mut visit: impl FnMut(&mut Automaton<TIMES>, Micros, u64) -> Result<bool>,
@@ -465,7 +457,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
         let mut clock = Clock::default();
         for_each_while(source, argument, poll, |position, element| {
             let Some(event) = element.event else { return Ok(true) };
-            if matches!(kept, Selection::Marked(marks) if !marks.get(position - 1)) {
+            if !counting.holds(position) {
                 return Ok(true);
             }
             let matched = steps.matched(&event.get(&mut name_key)?, &event, scratch)?;
@@ -477,15 +469,6 @@ impl<const TIMES: bool> Scanner<TIMES> {
         })
     }
 }
-
-/// Of the copies of an event the last counts.
-const LAST_COPY: Options = Options {
-    keep: Keep::Last,
-    id_type: IdType::Text,
-    on_missing: OnMissing::Keep,
-    place: Place::Kept,
-    syntax: IntegerSyntax::Decimal,
-};
 
 /// Sorts events by a key that no two share, and polls.
 fn sort<T>(events: &mut [T], poll: Poll<'_>, key: impl Fn(&T) -> (Micros, u32)) {

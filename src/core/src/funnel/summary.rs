@@ -18,8 +18,10 @@ use super::definition::{LONGEST_LABEL, MOST_STEPS};
 use super::digest::Digest;
 use super::ordered::NONE;
 use crate::error::{Condition, Error, Result};
+use crate::stored::{Kind, Stored};
 use crate::time::Micros;
 
+const KIND: Kind = Kind { name: "funnel_summary", value: "summary", values: "Summaries", made_by: "funnel_agg" };
 const VERSION: u32 = 1;
 const HEAD: usize = 40;
 const STEP: usize = 24;
@@ -80,22 +82,16 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
 
-fn corrupt(what: &'static str) -> Error {
-    Error::new(Condition::DataCorrupted, "corrupt funnel_summary value")
-        .detail(what)
-        .hint("Compute the summary again with funnel_agg.")
-}
-
 /// The number of steps, after the head was checked.
 fn steps_of(bytes: &[u8]) -> Result<usize> {
-    let short = || corrupt("The value ends within its head.");
+    let short = || KIND.corrupt("The value ends within its head.");
     let version = u32::from_le_bytes(number(bytes, 0).ok_or_else(short)?);
     if version != VERSION {
-        return Err(corrupt("The value is of a version that this library does not know."));
+        return Err(KIND.corrupt("The value is of a version that this library does not know."));
     }
     let steps = u32::from_le_bytes(number(bytes, 4).ok_or_else(short)?) as usize;
     if !(1..=MOST_STEPS).contains(&steps) || bytes.len() < HEAD + steps * STEP {
-        return Err(corrupt("The number of steps does not fit the value."));
+        return Err(KIND.corrupt("The number of steps does not fit the value."));
     }
     Ok(steps)
 }
@@ -136,7 +132,7 @@ pub fn empty<'l>(fingerprint: u64, steps: impl Iterator<Item = (&'l str, bool)>)
 /// who did not enter. Gives the bytes of a summary with more room when this one was full. O(steps), amortised.
 pub fn add_user(bytes: &mut [u8], times: &[Micros]) -> Result<Option<Vec<u8>>> {
     let steps = steps_of(bytes)?;
-    let short = || corrupt("The value ends within its counts.");
+    let short = || KIND.corrupt("The value ends within its counts.");
     let waiting_at = HEAD + steps * STEP;
     let count = |at: usize| number(&*bytes, at).map(|count| u32::from_le_bytes(count) as usize).ok_or_else(short);
     let (waiting, room) = (count(waiting_at)?, count(waiting_at + 4)?);
@@ -170,7 +166,7 @@ pub fn add_user(bytes: &mut [u8], times: &[Micros]) -> Result<Option<Vec<u8>>> {
 
 /// Notes that exclusions cost the user steps who was added last, in place. O(1).
 pub fn add_excluded(bytes: &mut [u8]) -> Result<()> {
-    add_int(bytes, 32, 1).ok_or_else(|| corrupt("The value ends within its head."))
+    add_int(bytes, 32, 1).ok_or_else(|| KIND.corrupt("The value ends within its head."))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a mean of durations needs no more than 53 bits")]
@@ -188,45 +184,9 @@ pub fn check_funnel(bytes: &[u8], fingerprint: u64) -> Result<()> {
         .hint("Give constants, or GROUP BY the definition as well."))
 }
 
-/// Two summaries put together. O(size). Errors: `22023` when they are of different funnels.
-pub fn together(one: &[u8], two: &[u8]) -> Result<Vec<u8>> {
-    let (mut one, two) = (Summary::decode(one)?, Summary::decode(two)?);
-    if one.funnel != two.funnel || one.labels() != two.labels() {
-        return Err(Error::new(
-            Condition::InvalidParameterValue,
-            "summaries of different funnels cannot be put together",
-        )
-        .detail(match (one.labels(), two.labels()) {
-            (one, two) if one == two => {
-                format!("Both have the steps {one}, but their windows or other options differ.")
-            }
-            (one, two) => format!("The steps are {one} and {two}."),
-        })
-        .hint("Group by the funnel's name as well."));
-    }
-    one.users = one.users.saturating_add(two.users);
-    one.excluded = one.excluded.saturating_add(two.excluded);
-    for (step, other) in one.steps.iter_mut().zip(&two.steps) {
-        step.users = step.users.saturating_add(other.users);
-        for (durations, other) in
-            [(&mut step.from_previous, &other.from_previous), (&mut step.from_start, &other.from_start)]
-        {
-            durations.sum = (durations.sum + other.sum).clamp(f64::MIN, f64::MAX);
-            durations.digest.merge(&other.digest);
-        }
-    }
-    Ok(one.encode())
-}
-
 impl Summary {
     fn labels(&self) -> String {
         self.steps.iter().map(|step| step.label.as_str()).collect::<Vec<_>>().join(" > ")
-    }
-
-    /// The bytes of this summary, as small as they get.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        self.with_room(0)
     }
 
     /// The bytes of this summary, with room for durations to wait in.
@@ -263,80 +223,6 @@ impl Summary {
             }
         }
         out
-    }
-
-    /// Reads the bytes. Errors: `XX001`.
-    pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let count = steps_of(bytes)?;
-        let short = || corrupt("The value ends within its counts.");
-        let mut rest = Reader { bytes, at: HEAD + count * STEP };
-        let (waiting, room) = (rest.length()?, rest.length()?);
-        let waits = rest.take(room.checked_mul(WAITING).ok_or_else(short)?)?;
-        if waiting > room {
-            return Err(short());
-        }
-        let mut labels = Vec::with_capacity(count);
-        for _ in 0..count {
-            let length = rest.length()?;
-            let label = std::str::from_utf8(rest.take(length)?).map_err(|_| corrupt("A label is not UTF-8."))?;
-            labels.push(label.to_owned());
-        }
-        let optional = u64::from_le_bytes(number(bytes, 24).ok_or_else(short)?);
-        let mut steps = Vec::with_capacity(count);
-        for (step, label) in labels.into_iter().enumerate() {
-            let at = HEAD + step * STEP;
-            let sum =
-                |at: usize| number(bytes, at).map(f64::from_le_bytes).filter(|sum| sum.is_finite()).ok_or_else(short);
-            steps.push(StepSummary {
-                label,
-                optional: optional >> step & 1 == 1,
-                users: i64::from_le_bytes(number(bytes, at).ok_or_else(short)?),
-                from_previous: Durations { sum: sum(at + 8)?, digest: rest.digest()? },
-                from_start: Durations { sum: sum(at + 16)?, digest: rest.digest()? },
-            });
-        }
-        if rest.at != bytes.len() {
-            return Err(corrupt("There are bytes after the last digest."));
-        }
-        let mut added = vec![(Vec::new(), Vec::new()); count];
-        for entry in waits.chunks_exact(WAITING).take(waiting) {
-            let step = u32::from_le_bytes(number(entry, 0).ok_or_else(short)?) as usize;
-            let (previous, start) = added.get_mut(step).ok_or_else(|| corrupt("A duration is of no step."))?;
-            previous.push(float(i64::from_le_bytes(number(entry, 4).ok_or_else(short)?)));
-            start.push(float(i64::from_le_bytes(number(entry, 12).ok_or_else(short)?)));
-        }
-        for (step, (previous, start)) in steps.iter_mut().zip(added) {
-            step.from_previous.digest.add(previous);
-            step.from_start.digest.add(start);
-        }
-        let fingerprint = u64::from_le_bytes(number(bytes, 16).ok_or_else(short)?);
-        Ok(Self {
-            version: VERSION,
-            funnel: format!("{fingerprint:016x}"),
-            users: i64::from_le_bytes(number(bytes, 8).ok_or_else(short)?),
-            excluded: i64::from_le_bytes(number(bytes, 32).ok_or_else(short)?),
-            steps,
-        })
-    }
-
-    /// The stable text form.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// Reads the text form. Errors: `22P02`.
-    pub fn from_text(text: &str) -> Result<Self> {
-        let wrong = |detail: String| {
-            Error::new(Condition::InvalidTextRepresentation, "invalid input syntax for type funnel_summary")
-                .detail(detail)
-                .hint("Summaries are made by funnel_agg and written by casting them to text.")
-        };
-        let summary: Self = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        match summary.flaw() {
-            None => Ok(summary),
-            Some(flaw) => Err(wrong(flaw)),
-        }
     }
 
     /// Reads the bytes of a binary message, which hold just a value's. Errors: `22P03`.
@@ -398,7 +284,7 @@ impl<'b> Reader<'b> {
     fn take(&mut self, length: usize) -> Result<&'b [u8]> {
         let taken = self.bytes.get(self.at..).and_then(|rest| rest.get(..length));
         self.at += length;
-        taken.ok_or_else(|| corrupt("The value ends too early."))
+        taken.ok_or_else(|| KIND.corrupt("The value ends too early."))
     }
 
     fn length(&mut self) -> Result<usize> {
@@ -409,10 +295,112 @@ impl<'b> Reader<'b> {
 
     fn digest(&mut self) -> Result<Digest> {
         let count = self.length()?;
-        let centroids = self.take(count.checked_mul(16).ok_or_else(|| corrupt("A digest is too large."))?)?;
+        let centroids = self.take(count.checked_mul(16).ok_or_else(|| KIND.corrupt("A digest is too large."))?)?;
         let float = |bytes: &[u8], at| number(bytes, at).map_or(f64::NAN, f64::from_le_bytes);
         let centroids = centroids.chunks_exact(16).map(|centroid| (float(centroid, 0), float(centroid, 8))).collect();
-        Digest::of_centroids(centroids).ok_or_else(|| corrupt("A digest has impossible centroids."))
+        Digest::of_centroids(centroids).ok_or_else(|| KIND.corrupt("A digest has impossible centroids."))
+    }
+}
+
+impl Stored for Summary {
+    const KIND: Kind = KIND;
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let count = steps_of(bytes)?;
+        let short = || KIND.corrupt("The value ends within its counts.");
+        let mut rest = Reader { bytes, at: HEAD + count * STEP };
+        let (waiting, room) = (rest.length()?, rest.length()?);
+        let waits = rest.take(room.checked_mul(WAITING).ok_or_else(short)?)?;
+        if waiting > room {
+            return Err(short());
+        }
+        let mut labels = Vec::with_capacity(count);
+        for _ in 0..count {
+            let length = rest.length()?;
+            let label = std::str::from_utf8(rest.take(length)?).map_err(|_| KIND.corrupt("A label is not UTF-8."))?;
+            labels.push(label.to_owned());
+        }
+        let optional = u64::from_le_bytes(number(bytes, 24).ok_or_else(short)?);
+        let mut steps = Vec::with_capacity(count);
+        for (step, label) in labels.into_iter().enumerate() {
+            let at = HEAD + step * STEP;
+            let sum =
+                |at: usize| number(bytes, at).map(f64::from_le_bytes).filter(|sum| sum.is_finite()).ok_or_else(short);
+            steps.push(StepSummary {
+                label,
+                optional: optional >> step & 1 == 1,
+                users: i64::from_le_bytes(number(bytes, at).ok_or_else(short)?),
+                from_previous: Durations { sum: sum(at + 8)?, digest: rest.digest()? },
+                from_start: Durations { sum: sum(at + 16)?, digest: rest.digest()? },
+            });
+        }
+        if rest.at != bytes.len() {
+            return Err(KIND.corrupt("There are bytes after the last digest."));
+        }
+        let mut added = vec![(Vec::new(), Vec::new()); count];
+        for entry in waits.chunks_exact(WAITING).take(waiting) {
+            let step = u32::from_le_bytes(number(entry, 0).ok_or_else(short)?) as usize;
+            let (previous, start) = added.get_mut(step).ok_or_else(|| KIND.corrupt("A duration is of no step."))?;
+            previous.push(float(i64::from_le_bytes(number(entry, 4).ok_or_else(short)?)));
+            start.push(float(i64::from_le_bytes(number(entry, 12).ok_or_else(short)?)));
+        }
+        for (step, (previous, start)) in steps.iter_mut().zip(added) {
+            step.from_previous.digest.add(previous);
+            step.from_start.digest.add(start);
+        }
+        let fingerprint = u64::from_le_bytes(number(bytes, 16).ok_or_else(short)?);
+        Ok(Self {
+            version: VERSION,
+            funnel: format!("{fingerprint:016x}"),
+            users: i64::from_le_bytes(number(bytes, 8).ok_or_else(short)?),
+            excluded: i64::from_le_bytes(number(bytes, 32).ok_or_else(short)?),
+            steps,
+        })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        self.with_room(0)
+    }
+
+    fn to_text(&self) -> Result<String> {
+        Ok(serde_json::to_string(self).unwrap_or_default())
+    }
+
+    fn from_text(text: &str) -> Result<Self> {
+        let summary: Self = serde_json::from_str(text).map_err(|error| KIND.no_text(error))?;
+        match summary.flaw() {
+            None => Ok(summary),
+            Some(flaw) => Err(KIND.no_text(flaw)),
+        }
+    }
+
+    fn together(one: &[u8], two: &[u8]) -> Result<Vec<u8>> {
+        let (mut one, two) = (Summary::decode(one)?, Summary::decode(two)?);
+        if one.funnel != two.funnel || one.labels() != two.labels() {
+            return Err(Error::new(
+                Condition::InvalidParameterValue,
+                "summaries of different funnels cannot be put together",
+            )
+            .detail(match (one.labels(), two.labels()) {
+                (one, two) if one == two => {
+                    format!("Both have the steps {one}, but their windows or other options differ.")
+                }
+                (one, two) => format!("The steps are {one} and {two}."),
+            })
+            .hint("Group by the funnel's name as well."));
+        }
+        one.users = one.users.saturating_add(two.users);
+        one.excluded = one.excluded.saturating_add(two.excluded);
+        for (step, other) in one.steps.iter_mut().zip(&two.steps) {
+            step.users = step.users.saturating_add(other.users);
+            for (durations, other) in
+                [(&mut step.from_previous, &other.from_previous), (&mut step.from_start, &other.from_start)]
+            {
+                durations.sum = (durations.sum + other.sum).clamp(f64::MIN, f64::MAX);
+                durations.digest.merge(&other.digest);
+            }
+        }
+        Ok(one.encode())
     }
 }
 
@@ -462,15 +450,15 @@ mod tests {
         if let Ok(Some(larger)) = add_user(&mut bytes, &[1, 2, 3]) {
             bytes = larger;
         }
-        let twice = together(&bytes, &bytes);
-        let _ = together(&bytes, other);
+        let twice = Summary::together(&bytes, &bytes);
+        let _ = Summary::together(&bytes, other);
         Summary::decode(&bytes).is_ok() && twice.is_ok_and(|twice| Summary::decode(&twice).is_ok())
     }
 
     proptest! {
         #[test]
         fn parts_put_together_equal_the_whole(a in users(60), b in users(60)) {
-            let parts = together(&summary(&a), &summary(&b)).unwrap();
+            let parts = Summary::together(&summary(&a), &summary(&b)).unwrap();
             let whole = summary(&a.iter().chain(&b).cloned().collect::<Vec<_>>());
             prop_assert_eq!(counts(&parts), counts(&whole));
         }
@@ -492,7 +480,7 @@ mod tests {
         #[test]
         fn the_text_form_gives_the_same_summary(a in users(60)) {
             let summary = Summary::decode(&summary(&a)).unwrap();
-            prop_assert_eq!(Summary::from_text(&summary.to_text()).unwrap(), summary);
+            prop_assert_eq!(Summary::from_text(&summary.to_text().unwrap()).unwrap(), summary);
         }
 
         #[test]
@@ -522,7 +510,7 @@ mod tests {
             }
             match Summary::from_binary(&bytes) {
                 Ok(read) => {
-                    prop_assert_eq!(&Summary::from_text(&read.to_text()).unwrap(), &read);
+                    prop_assert_eq!(&Summary::from_text(&read.to_text().unwrap()).unwrap(), &read);
                     prop_assert_eq!(&Summary::from_binary(&read.encode()).unwrap(), &read);
                     prop_assert!(use_all(&read, &summary(&b)));
                 }
@@ -538,7 +526,7 @@ mod tests {
             a in users(20), b in users(20),
             changes in prop::collection::vec((any::<prop::sample::Index>(), "[-0-9.eE,:\"{}\\[\\]a-z]{0,3}", 0usize..4), 1..4),
         ) {
-            let mut text = Summary::decode(&summary(&a)).unwrap().to_text();
+            let mut text = Summary::decode(&summary(&a)).unwrap().to_text().unwrap();
             for (at, with, length) in changes {
                 // The text is of single bytes.
                 let at = at.index(text.len());
@@ -576,7 +564,7 @@ mod tests {
                 for step in &summary.steps {
                     let _ = step.from_start.digest.quantile(0.9);
                 }
-                let _ = together(&bytes, &bytes);
+                let _ = Summary::together(&bytes, &bytes);
             }
             let _ = add_user(&mut bytes, &[1, 2, 3]);
         }
@@ -585,18 +573,18 @@ mod tests {
     #[test]
     fn other_steps_are_refused() {
         let a = empty(7, [("a", false), ("b", false)].into_iter());
-        let error = together(&a, &empty(8, [("a", false), ("b", false)].into_iter())).unwrap_err();
+        let error = Summary::together(&a, &empty(8, [("a", false), ("b", false)].into_iter())).unwrap_err();
         assert_eq!(
             error.detail.as_deref(),
             Some("Both have the steps a > b, but their windows or other options differ.")
         );
-        let error = together(&a, &empty(7, [("a", false), ("c", false)].into_iter())).unwrap_err();
+        let error = Summary::together(&a, &empty(7, [("a", false), ("c", false)].into_iter())).unwrap_err();
         assert_eq!(error.detail.as_deref(), Some("The steps are a > b and a > c."));
     }
 
     #[test]
     fn a_hostile_text_is_refused() {
-        let good = Summary::decode(&summary(&[vec![0, 5]])).unwrap().to_text();
+        let good = Summary::decode(&summary(&[vec![0, 5]])).unwrap().to_text().unwrap();
         assert!(Summary::from_text(&good).is_ok());
         for (from, to) in [
             ("[5.0,1.0]", "[5.0,-1.0]"),

@@ -173,6 +173,7 @@ pub fn svg(summary: &Summary, width: u32, title: Option<&str>) -> String {
 mod tests {
     use super::*;
     use crate::funnel::summary::{add_user, empty};
+    use crate::stored::Stored;
     use proptest::prelude::*;
     use roxmltree::Document;
 

@@ -79,6 +79,7 @@ pub fn rows(summary: &Summary) -> Vec<Row> {
 mod tests {
     use super::*;
     use crate::funnel::summary::{add_user, empty};
+    use crate::stored::Stored;
 
     #[test]
     fn figures_of_three_users() {

@@ -21,8 +21,11 @@ use serde::{Deserialize, Serialize};
 use super::definition::Settings;
 use super::scan::LONGEST_NAME;
 use crate::bytes::{self, Found, Reader};
-use crate::error::{Condition, Error, Result};
+use crate::error::{Error, Result};
+pub use crate::stored::fingerprint;
+use crate::stored::{Kind, Stored, check_fingerprint, json};
 
+const KIND: Kind = Kind { name: "paths_summary", value: "summary", values: "Summaries", made_by: "paths_agg" };
 const VERSION: u32 = 1;
 const HEAD: usize = 72;
 const NAME: usize = 8;
@@ -82,15 +85,8 @@ impl From<Node> for (u32, u32, i64, i64) {
 }
 
 #[cold]
-fn corrupt(what: &'static str) -> Error {
-    Error::new(Condition::DataCorrupted, "corrupt paths_summary value")
-        .detail(what)
-        .hint("Compute the summary again with paths_agg.")
-}
-
-#[cold]
 fn short() -> Error {
-    corrupt("The value ends too early.")
+    KIND.short()
 }
 
 /// The places of a value's parts, after its head was checked.
@@ -111,10 +107,8 @@ struct Parts {
 
 #[inline]
 fn parts(bytes: &[u8]) -> Result<Parts> {
-    let count = |place: usize| bytes::count_at(bytes, place).ok_or_else(short);
-    if count(0)? != VERSION as usize {
-        return Err(corrupt("The value is of a version that this library does not know."));
-    }
+    KIND.check_version(bytes, VERSION)?;
+    let count = |place| KIND.count(bytes, place);
     let (names, name_room, text, text_room, nodes, node_room) =
         (count(4)?, count(8)?, count(12)?, count(16)?, count(20)?, count(24)?);
     let (name_index, node_index, settings) = (count(28)?, count(32)?, count(36)?);
@@ -124,7 +118,7 @@ fn parts(bytes: &[u8]) -> Result<Parts> {
     let name_index_at = nodes_at + node_room * NODE;
     let node_index_at = name_index_at + name_index;
     if names > name_room || text > text_room || nodes > node_room || node_index_at + node_index != bytes.len() {
-        return Err(corrupt("The numbers of names and nodes do not fit the value."));
+        return Err(KIND.corrupt("The numbers of names and nodes do not fit the value."));
     }
     let has_index = name_index > 0 && node_index > 0;
     Ok(Parts {
@@ -149,27 +143,11 @@ pub fn empty(settings: &Settings) -> Vec<u8> {
     Summary::new(settings.clone()).with_room(FIRST_ROOM)
 }
 
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
-/// What tells settings apart: see [`check_settings`].
-#[must_use]
-pub fn fingerprint(settings: &Settings) -> u64 {
-    bytes::fingerprint(&json(settings))
-}
-
 /// Refuses a summary that was begun with other settings. O(1). Errors: `22023`.
 pub fn check_settings(bytes: &[u8], fingerprint: u64) -> Result<()> {
-    if bytes::at(bytes, 64).map(u64::from_le_bytes) == Some(fingerprint) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Condition::InvalidParameterValue,
-        "the arguments of paths_agg must be the same for all users of a group",
-    )
-    .detail("The depth or another option changed from one row to the next.")
-    .hint("Give constants, or GROUP BY them as well."))
+    let message = "the arguments of paths_agg must be the same for all users of a group";
+    let detail = "The depth or another option changed from one row to the next.";
+    check_fingerprint(bytes, 64, fingerprint, message, detail)
 }
 
 /// Counts a user, in place. O(1). Errors: `XX001`.
@@ -278,49 +256,6 @@ fn enter_node(
     }
 }
 
-/// Two summaries put together. O(nodes). Errors: `22023` when they were asked for different things, `XX001`.
-pub fn together(one: &[u8], two: &[u8]) -> Result<Vec<u8>> {
-    let (mut one, two) = (Summary::decode(one)?, Summary::decode(two)?);
-    if one.settings != two.settings {
-        let shown = |settings: &Settings| String::from_utf8(json(settings)).unwrap_or_default();
-        return Err(Error::new(
-            Condition::InvalidParameterValue,
-            "summaries of different paths cannot be put together",
-        )
-        .detail(format!("They were asked for {} and {}.", shown(&one.settings), shown(&two.settings)))
-        .hint("Group by what they were asked for as well."));
-    }
-    one.users = one.users.saturating_add(two.users);
-    one.paths = one.paths.saturating_add(two.paths);
-    one.other = one.other.saturating_add(two.other);
-    let mut numbers: HashMap<String, u32> = HashMap::with_capacity(one.names.len());
-    for (name, number) in one.names.iter().zip(0..) {
-        numbers.insert(name.clone(), number);
-    }
-    let mut known: HashMap<(u32, u32), u32> =
-        one.nodes.iter().zip(1..).map(|(node, number)| ((node.before, node.name), number)).collect();
-    let mut moved = vec![0u32];
-    for node in &two.nodes {
-        let name = two.names.get(node.name as usize).cloned().unwrap_or_default();
-        let name = *numbers.entry(name).or_insert_with_key(|name| {
-            one.names.push(name.clone());
-            u32::try_from(one.names.len() - 1).unwrap_or(u32::MAX)
-        });
-        let before = moved.get(node.before as usize).copied().unwrap_or(0);
-        let number = *known.entry((before, name)).or_insert_with(|| {
-            one.nodes.push(Node { before, name, passed: 0, other: 0 });
-            u32::try_from(one.nodes.len()).unwrap_or(u32::MAX)
-        });
-        if let Some(sum) = one.nodes.get_mut(number as usize - 1) {
-            sum.passed = sum.passed.saturating_add(node.passed);
-            sum.other = sum.other.saturating_add(node.other);
-        }
-        moved.push(number);
-    }
-    one.shrink(0);
-    Ok(one.encode())
-}
-
 impl Summary {
     fn new(settings: Settings) -> Self {
         Self { version: VERSION, settings, users: 0, paths: 0, other: 0, names: Vec::new(), nodes: Vec::new() }
@@ -407,12 +342,6 @@ impl Summary {
         Self { names, nodes, settings: self.settings.clone(), ..*self }
     }
 
-    /// The bytes of this summary, as small as they get; the same for equal summaries.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        self.in_order().with_room(0)
-    }
-
     /// The bytes of this summary, with twice the room and so much more, and indexes; with room 0 without.
     fn with_room(&self, more: usize) -> Vec<u8> {
         let settings = json(&self.settings);
@@ -478,39 +407,6 @@ impl Summary {
         out
     }
 
-    /// Reads the bytes. O(size). Errors: `XX001`.
-    pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let parts = parts(bytes)?;
-        let settings =
-            bytes.get(HEAD..parts.names_at).and_then(|settings| serde_json::from_slice::<Settings>(settings).ok());
-        let settings = settings.ok_or_else(|| corrupt("The settings are not readable."))?;
-        let mut names = Vec::with_capacity(parts.names.min(MOST_NAMES));
-        let mut reader = Reader::new(bytes.get(parts.names_at..).ok_or_else(short)?);
-        for _ in 0..parts.names {
-            let (from, length) = (reader.count().ok_or_else(short)?, reader.count().ok_or_else(short)?);
-            let text =
-                bytes.get(parts.text_at..parts.text_at + parts.text).and_then(|text| text.get(from..)?.get(..length));
-            let name =
-                text.and_then(|text| std::str::from_utf8(text).ok()).ok_or_else(|| corrupt("A name is no text."))?;
-            if names.len() == MOST_NAMES {
-                return Err(corrupt("The value has more names than a summary may have."));
-            }
-            names.push(name.to_owned());
-        }
-        let mut reader = Reader::new(bytes.get(parts.nodes_at..).ok_or_else(short)?);
-        let mut nodes = Vec::with_capacity(parts.nodes.min(MOST_NODES));
-        for _ in 0..parts.nodes.min(MOST_NODES + 1) {
-            let (before, name) = (reader.i32().ok_or_else(short)?, reader.i32().ok_or_else(short)?);
-            let (passed, other) = (reader.i64().ok_or_else(short)?, reader.i64().ok_or_else(short)?);
-            nodes.push(Node { before: before.cast_unsigned(), name: name.cast_unsigned(), passed, other });
-        }
-        let number = |place: usize| bytes::i64_at(bytes, place).ok_or_else(short);
-        let (users, paths, other) = (number(40)?, number(48)?, number(56)?);
-        let summary = Self { version: VERSION, settings, users, paths, other, names, nodes };
-        summary.check().map_err(corrupt)?;
-        Ok(summary)
-    }
-
     /// What is wrong with the figures, if anything is. O(size).
     fn check(&self) -> std::result::Result<(), &'static str> {
         if !self.settings.are_sound() {
@@ -561,32 +457,101 @@ impl Summary {
         }
         if left.first() != Some(&0) { Err("The first events are not those of all paths.") } else { Ok(()) }
     }
+}
 
-    /// The stable text form.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        serde_json::to_string(&self.in_order()).unwrap_or_default()
+impl Stored for Summary {
+    const KIND: Kind = KIND;
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let parts = parts(bytes)?;
+        let settings: Settings = KIND.settings(bytes.get(HEAD..parts.names_at))?;
+        let mut names = Vec::with_capacity(parts.names.min(MOST_NAMES));
+        let mut reader = Reader::new(bytes.get(parts.names_at..).ok_or_else(short)?);
+        for _ in 0..parts.names {
+            let (from, length) = (reader.count().ok_or_else(short)?, reader.count().ok_or_else(short)?);
+            let text =
+                bytes.get(parts.text_at..parts.text_at + parts.text).and_then(|text| text.get(from..)?.get(..length));
+            let name = text
+                .and_then(|text| std::str::from_utf8(text).ok())
+                .ok_or_else(|| KIND.corrupt("A name is no text."))?;
+            if names.len() == MOST_NAMES {
+                return Err(KIND.corrupt("The value has more names than a summary may have."));
+            }
+            names.push(name.to_owned());
+        }
+        let mut reader = Reader::new(bytes.get(parts.nodes_at..).ok_or_else(short)?);
+        let mut nodes = Vec::with_capacity(parts.nodes.min(MOST_NODES));
+        for _ in 0..parts.nodes.min(MOST_NODES + 1) {
+            let (before, name) = (reader.i32().ok_or_else(short)?, reader.i32().ok_or_else(short)?);
+            let (passed, other) = (reader.i64().ok_or_else(short)?, reader.i64().ok_or_else(short)?);
+            nodes.push(Node { before: before.cast_unsigned(), name: name.cast_unsigned(), passed, other });
+        }
+        let number = |place: usize| bytes::i64_at(bytes, place).ok_or_else(short);
+        let (users, paths, other) = (number(40)?, number(48)?, number(56)?);
+        let summary = Self { version: VERSION, settings, users, paths, other, names, nodes };
+        summary.check().map_err(|what| KIND.corrupt(what))?;
+        Ok(summary)
     }
 
-    /// Reads the text form. Errors: `22P02`.
-    pub fn from_text(text: &str) -> Result<Self> {
-        let wrong = |detail: String| {
-            Error::new(Condition::InvalidTextRepresentation, "invalid input syntax for type paths_summary")
-                .detail(detail)
-                .hint("Summaries are made by paths_agg and written by casting them to text.")
-        };
-        let summary: Self = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if summary.version != VERSION {
-            return Err(wrong(format!("The version is {}, not {VERSION}.", summary.version)));
-        }
-        summary.check().map_err(|what| wrong(what.into()))?;
+    fn encode(&self) -> Vec<u8> {
+        self.in_order().with_room(0)
+    }
+
+    fn to_text(&self) -> Result<String> {
+        Ok(serde_json::to_string(&self.in_order()).unwrap_or_default())
+    }
+
+    fn from_text(text: &str) -> Result<Self> {
+        let summary = KIND.read_text(text, VERSION, |summary: &Self| summary.version)?;
+        summary.check().map_err(|what| KIND.no_text(what))?;
         Ok(summary)
+    }
+
+    fn together(one: &[u8], two: &[u8]) -> Result<Vec<u8>> {
+        let (mut one, two) = (Summary::decode(one)?, Summary::decode(two)?);
+        if one.settings != two.settings {
+            return Err(KIND.differ(
+                "summaries of different paths cannot be put together",
+                &one.settings,
+                &two.settings,
+            ));
+        }
+        one.users = one.users.saturating_add(two.users);
+        one.paths = one.paths.saturating_add(two.paths);
+        one.other = one.other.saturating_add(two.other);
+        let mut numbers: HashMap<String, u32> = HashMap::with_capacity(one.names.len());
+        for (name, number) in one.names.iter().zip(0..) {
+            numbers.insert(name.clone(), number);
+        }
+        let mut known: HashMap<(u32, u32), u32> =
+            one.nodes.iter().zip(1..).map(|(node, number)| ((node.before, node.name), number)).collect();
+        let mut moved = vec![0u32];
+        for node in &two.nodes {
+            let name = two.names.get(node.name as usize).cloned().unwrap_or_default();
+            let name = *numbers.entry(name).or_insert_with_key(|name| {
+                one.names.push(name.clone());
+                u32::try_from(one.names.len() - 1).unwrap_or(u32::MAX)
+            });
+            let before = moved.get(node.before as usize).copied().unwrap_or(0);
+            let number = *known.entry((before, name)).or_insert_with(|| {
+                one.nodes.push(Node { before, name, passed: 0, other: 0 });
+                u32::try_from(one.nodes.len()).unwrap_or(u32::MAX)
+            });
+            if let Some(sum) = one.nodes.get_mut(number as usize - 1) {
+                sum.passed = sum.passed.saturating_add(node.passed);
+                sum.other = sum.other.saturating_add(node.other);
+            }
+            moved.push(number);
+        }
+        one.shrink(0);
+        Ok(one.encode())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Condition;
     use proptest::prelude::*;
 
     fn settings() -> Settings {
@@ -641,12 +606,12 @@ mod tests {
             prop_assert_eq!(beginnings(&found), expected);
             prop_assert_eq!((found.users, found.paths, found.other), (paths.len() as i64, paths.len() as i64, 0));
             prop_assert_eq!(&Summary::decode(&found.encode()).unwrap(), &found.in_order());
-            prop_assert_eq!(&Summary::from_text(&found.to_text()).unwrap(), &found.in_order());
+            prop_assert_eq!(&Summary::from_text(&found.to_text().unwrap()).unwrap(), &found.in_order());
         }
 
         #[test]
         fn parts_put_together_equal_the_whole(a in paths(40), b in paths(40), c in paths(10)) {
-            let mut parts = together(&summary(&a), &Summary::decode(&summary(&b)).unwrap().encode()).unwrap();
+            let mut parts = Summary::together(&summary(&a), &Summary::decode(&summary(&b)).unwrap().encode()).unwrap();
             c.iter().for_each(|path| add(&mut parts, path));
             let whole = summary(&[a, b, c].concat());
             prop_assert_eq!(Summary::decode(&parts).unwrap().encode(), Summary::decode(&whole).unwrap().encode());
@@ -671,16 +636,16 @@ mod tests {
                 bytes[at % length] = value;
             }
             if let Ok(summary) = Summary::decode(&bytes) {
-                let text = summary.to_text();
-                prop_assert_eq!(Summary::from_text(&text).unwrap().to_text(), text);
-                let _ = together(&bytes, &bytes);
+                let text = summary.to_text().unwrap();
+                prop_assert_eq!(Summary::from_text(&text).unwrap().to_text().unwrap(), text);
+                let _ = Summary::together(&bytes, &bytes);
             }
             let _ = add_path(&mut bytes, ["a", "b"].into_iter());
         }
 
         #[test]
         fn a_damaged_text_gives_a_summary_or_an_error(paths in paths(12), at in 0usize..400, with in "[0-9a-z\\[\\]{},:\"-]{0,3}", drop in 0usize..4) {
-            let mut text = Summary::decode(&summary(&paths)).unwrap().to_text();
+            let mut text = Summary::decode(&summary(&paths)).unwrap().to_text().unwrap();
             let at = at.min(text.len());
             text.replace_range(at..(at + drop).min(text.len()), &with);
             if let Ok(summary) = Summary::from_text(&text) {
@@ -703,14 +668,14 @@ mod tests {
     fn the_text_form_is_stable() {
         let bytes = summary(&[vec!["b", "a"], vec!["b"], vec!["a", "b"]]);
         assert_eq!(
-            Summary::decode(&bytes).unwrap().to_text(),
+            Summary::decode(&bytes).unwrap().to_text().unwrap(),
             r#"{"version":1,"settings":{"depth":4,"start_event":[],"end_event":["e"],"collapse_repeats":true,"session_gap":5},"users":3,"paths":3,"other":0,"names":["a","b"],"nodes":[[0,0,1,0],[1,1,1,0],[0,1,2,0],[3,0,1,0]]}"#
         );
     }
 
     #[test]
     fn a_hostile_text_is_refused() {
-        let good = Summary::decode(&summary(&[vec!["b", "a"], vec!["b"]])).unwrap().to_text();
+        let good = Summary::decode(&summary(&[vec!["b", "a"], vec!["b"]])).unwrap().to_text().unwrap();
         assert!(Summary::from_text(&good).is_ok());
         for (from, to) in [
             ("\"version\":1", "\"version\":2"),
@@ -742,7 +707,7 @@ mod tests {
     fn other_settings_are_refused() {
         let other = Settings { depth: 5, ..settings() };
         assert_eq!(
-            together(&empty(&settings()), &empty(&other)).unwrap_err().condition,
+            Summary::together(&empty(&settings()), &empty(&other)).unwrap_err().condition,
             Condition::InvalidParameterValue
         );
         assert!(check_settings(&empty(&settings()), fingerprint(&settings())).is_ok());
@@ -768,7 +733,7 @@ mod tests {
         assert_eq!(beginnings(&found)[&["home", "shop", "pay"].map(str::to_owned).to_vec()], 30_000);
         assert!(found.names.len() <= MOST_NAMES && largest < 8_000_000, "{} {largest}", found.names.len());
         assert!(found.other > 0);
-        let both = Summary::decode(&together(&bytes, &bytes).unwrap()).unwrap();
+        let both = Summary::decode(&Summary::together(&bytes, &bytes).unwrap()).unwrap();
         assert_eq!((both.paths, both.check()), (120_000, Ok(())));
     }
 }

@@ -156,6 +156,7 @@ mod tests {
     use super::*;
     use crate::paths::definition::Definition;
     use crate::paths::summary::{add_path, empty};
+    use crate::stored::Stored;
     use proptest::prelude::*;
 
     fn summary(definition: &str, paths: &[Vec<&str>]) -> Summary {

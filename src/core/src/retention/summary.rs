@@ -16,8 +16,11 @@ use super::definition::Settings;
 use super::scan::Visits;
 use crate::bytes::{self, Found, Reader};
 use crate::error::{Condition, Error, Result};
+pub use crate::stored::fingerprint;
+use crate::stored::{Kind, Stored, check_fingerprint, json};
 use crate::zone::Calendar;
 
+const KIND: Kind = Kind { name: "retention_summary", value: "summary", values: "Summaries", made_by: "retention_agg" };
 const VERSION: u32 = 1;
 const HEAD: usize = 36;
 const RECORD: usize = 16;
@@ -79,15 +82,8 @@ struct CohortText {
 }
 
 #[cold]
-fn corrupt(what: &'static str) -> Error {
-    Error::new(Condition::DataCorrupted, "corrupt retention_summary value")
-        .detail(what)
-        .hint("Compute the summary again with retention_agg.")
-}
-
-#[cold]
 fn short() -> Error {
-    corrupt("The value ends too early.")
+    KIND.short()
 }
 
 #[cold]
@@ -110,15 +106,13 @@ struct Parts {
 
 #[inline]
 fn parts(bytes: &[u8]) -> Result<Parts> {
-    let count = |place: usize| bytes::count_at(bytes, place).ok_or_else(short);
-    if count(0)? != VERSION as usize {
-        return Err(corrupt("The value is of a version that this library does not know."));
-    }
+    KIND.check_version(bytes, VERSION)?;
+    let count = |place| KIND.count(bytes, place);
     let (records, room, index, settings) = (count(4)?, count(8)?, count(12)?, count(16)?);
     let at = HEAD + settings;
     let index_at = at + room * RECORD;
     if records > room || index_at + index != bytes.len() {
-        return Err(corrupt("The number of records does not fit the value."));
+        return Err(KIND.corrupt("The number of records does not fit the value."));
     }
     Ok(Parts { records, room, at, index_at, index })
 }
@@ -129,27 +123,11 @@ pub fn empty(settings: &Settings) -> Vec<u8> {
     Summary { settings: settings.clone(), users: 0, cohorts: BTreeMap::new() }.with_room(FIRST_ROOM)
 }
 
-/// What tells settings apart: see [`check_settings`].
-#[must_use]
-pub fn fingerprint(settings: &Settings) -> u64 {
-    bytes::fingerprint(&json(settings))
-}
-
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
 /// Refuses a summary that was begun with other settings. O(1). Errors: `22023`.
 pub fn check_settings(bytes: &[u8], fingerprint: u64) -> Result<()> {
-    if bytes::at(bytes, 28).map(u64::from_le_bytes) == Some(fingerprint) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Condition::InvalidParameterValue,
-        "the arguments of retention_agg must be the same for all users of a group",
-    )
-    .detail("The events, the period or the time zone changed from one row to the next.")
-    .hint("Give constants, or GROUP BY them as well."))
+    let message = "the arguments of retention_agg must be the same for all users of a group";
+    let detail = "The events, the period or the time zone changed from one row to the next.";
+    check_fingerprint(bytes, 28, fingerprint, message, detail)
 }
 
 /// Adds a user, in place. Gives the bytes of a larger summary when this one was full. O(periods), amortised.
@@ -196,43 +174,9 @@ fn key(cohort: i32, period: i32) -> [u8; 8] {
     key
 }
 
-/// Two summaries put together. O(records · log records). Errors: `22023` when they were asked for different things,
-/// `54000`, `XX001`.
-pub fn together(one: &[u8], two: &[u8]) -> Result<Vec<u8>> {
-    let (mut one, two) = (Summary::decode(one)?, Summary::decode(two)?);
-    if one.settings != two.settings {
-        let shown = |settings: &Settings| String::from_utf8(json(settings)).unwrap_or_default();
-        return Err(Error::new(
-            Condition::InvalidParameterValue,
-            "summaries of different retention cannot be put together",
-        )
-        .detail(format!("They were asked for {} and {}.", shown(&one.settings), shown(&two.settings)))
-        .hint("Group by what they were asked for as well."));
-    }
-    one.users = one.users.saturating_add(two.users);
-    for (number, other) in two.cohorts {
-        let cohort = one.cohorts.entry(number).or_default();
-        cohort.users = cohort.users.saturating_add(other.users);
-        for (period, users) in other.returned {
-            let returned = cohort.returned.entry(period).or_default();
-            *returned = returned.saturating_add(users);
-        }
-    }
-    if one.records() > MOST_RECORDS {
-        return Err(too_large());
-    }
-    Ok(one.encode())
-}
-
 impl Summary {
     fn records(&self) -> usize {
         self.cohorts.values().map(|cohort| 1 + cohort.returned.len()).sum()
-    }
-
-    /// The bytes of this summary, as small as they get.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        self.with_room(0)
     }
 
     /// The bytes of this summary, with room for more records and an index to them; with room 0 without.
@@ -267,42 +211,6 @@ impl Summary {
         out
     }
 
-    /// Reads the bytes. O(records · log records). Errors: `XX001`.
-    pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let parts = parts(bytes)?;
-        if parts.records > MOST_RECORDS {
-            return Err(corrupt("The value has more records than a summary may have."));
-        }
-        let settings = bytes.get(HEAD..parts.at).and_then(|settings| serde_json::from_slice::<Settings>(settings).ok());
-        let settings = settings.ok_or_else(|| corrupt("The settings are not readable."))?;
-        let calendar = settings.calendar().ok().filter(|calendar| settings.is_of(calendar));
-        let calendar = calendar.ok_or_else(|| corrupt("The settings name no calendar."))?;
-        let mut reader = Reader::new(bytes.get(parts.at..).ok_or_else(short)?);
-        let mut cohorts: BTreeMap<i32, Cohort> = BTreeMap::new();
-        let mut known = 0;
-        for _ in 0..parts.records {
-            let (number, period) = (reader.i32().ok_or_else(short)?, reader.i32().ok_or_else(short)?);
-            let users = reader.i64().ok_or_else(short)?;
-            let cohort = cohorts.entry(number).or_default();
-            let fresh = if period == COHORT {
-                known += 1;
-                std::mem::replace(&mut cohort.users, users) == 0
-            } else {
-                cohort.returned.insert(period, users).is_none()
-            };
-            if !fresh {
-                return Err(corrupt("A cohort has a period twice."));
-            }
-        }
-        let users = bytes::i64_at(bytes, 20).ok_or_else(short)?;
-        if known != cohorts.len() {
-            return Err(corrupt("A cohort has no users."));
-        }
-        let summary = Self { settings, users, cohorts };
-        summary.check(&calendar).map_err(corrupt)?;
-        Ok(summary)
-    }
-
     /// What is wrong with the figures, if anything is.
     fn check(&self, calendar: &Calendar) -> std::result::Result<(), &'static str> {
         let mut began: i64 = 0;
@@ -320,9 +228,50 @@ impl Summary {
         }
         if self.users < began { Err("The cohorts have more users than were seen.") } else { Ok(()) }
     }
+}
 
-    /// The stable text form. Errors: `22008` never, for a summary that was read or computed.
-    pub fn to_text(&self) -> Result<String> {
+impl Stored for Summary {
+    const KIND: Kind = KIND;
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let parts = parts(bytes)?;
+        if parts.records > MOST_RECORDS {
+            return Err(KIND.corrupt("The value has more records than a summary may have."));
+        }
+        let settings: Settings = KIND.settings(bytes.get(HEAD..parts.at))?;
+        let calendar = settings.calendar().ok().filter(|calendar| settings.is_of(calendar));
+        let calendar = calendar.ok_or_else(|| KIND.corrupt("The settings name no calendar."))?;
+        let mut reader = Reader::new(bytes.get(parts.at..).ok_or_else(short)?);
+        let mut cohorts: BTreeMap<i32, Cohort> = BTreeMap::new();
+        let mut known = 0;
+        for _ in 0..parts.records {
+            let (number, period) = (reader.i32().ok_or_else(short)?, reader.i32().ok_or_else(short)?);
+            let users = reader.i64().ok_or_else(short)?;
+            let cohort = cohorts.entry(number).or_default();
+            let fresh = if period == COHORT {
+                known += 1;
+                std::mem::replace(&mut cohort.users, users) == 0
+            } else {
+                cohort.returned.insert(period, users).is_none()
+            };
+            if !fresh {
+                return Err(KIND.corrupt("A cohort has a period twice."));
+            }
+        }
+        let users = bytes::i64_at(bytes, 20).ok_or_else(short)?;
+        if known != cohorts.len() {
+            return Err(KIND.corrupt("A cohort has no users."));
+        }
+        let summary = Self { settings, users, cohorts };
+        summary.check(&calendar).map_err(|what| KIND.corrupt(what))?;
+        Ok(summary)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        self.with_room(0)
+    }
+
+    fn to_text(&self) -> Result<String> {
         let calendar = self.settings.calendar()?;
         let cohorts = self.cohorts.iter().map(|(number, cohort)| {
             let returned = cohort.returned.iter().map(|(period, users)| (*period, *users)).collect();
@@ -338,20 +287,11 @@ impl Summary {
         Ok(serde_json::to_string(&text).unwrap_or_default())
     }
 
-    /// Reads the text form. Errors: `22P02`.
-    pub fn from_text(text: &str) -> Result<Self> {
-        let wrong = |detail: String| {
-            Error::new(Condition::InvalidTextRepresentation, "invalid input syntax for type retention_summary")
-                .detail(detail)
-                .hint("Summaries are made by retention_agg and written by casting them to text.")
-        };
-        let text: Text = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if text.version != VERSION {
-            return Err(wrong(format!("The version is {}, not {VERSION}.", text.version)));
-        }
+    fn from_text(text: &str) -> Result<Self> {
+        let text: Text = KIND.read_text(text, VERSION, |text: &Text| text.version)?;
         let Flat { first_event, return_event, period, time_zone } = text.settings;
         let given = Settings { first_event, return_event, period, time_zone };
-        let calendar = given.calendar().map_err(|error| wrong(error.message.to_string()))?;
+        let calendar = given.calendar().map_err(|error| KIND.no_text(&error.message))?;
         // One spelling of period and zone, so that equal settings are equal.
         let settings =
             Settings { period: calendar.period().to_string(), time_zone: calendar.zone().to_owned(), ..given };
@@ -359,19 +299,45 @@ impl Summary {
         for CohortText { start, users, returned } in text.cohorts {
             let number = calendar.number_of_label(&start);
             let number =
-                number.ok_or_else(|| wrong("A cohort does not start with the first date of a period.".into()))?;
+                number.ok_or_else(|| KIND.no_text("A cohort does not start with the first date of a period."))?;
             let pairs = returned.len();
             let returned: BTreeMap<i32, i64> = returned.into_iter().collect();
             if returned.len() != pairs || cohorts.insert(number, Cohort { users, returned }).is_some() {
-                return Err(wrong("A cohort or a period of it stands twice.".into()));
+                return Err(KIND.no_text("A cohort or a period of it stands twice."));
             }
         }
         let summary = Self { settings, users: text.users, cohorts };
-        summary.check(&calendar).map_err(|what| wrong(what.into()))?;
+        summary.check(&calendar).map_err(|what| KIND.no_text(what))?;
         if summary.records() > MOST_RECORDS {
-            return Err(wrong(format!("There are more than {MOST_RECORDS} pairs of a cohort and a period.")));
+            return Err(
+                KIND.no_text(format_args!("There are more than {MOST_RECORDS} pairs of a cohort and a period."))
+            );
         }
         Ok(summary)
+    }
+
+    fn together(one: &[u8], two: &[u8]) -> Result<Vec<u8>> {
+        let (mut one, two) = (Summary::decode(one)?, Summary::decode(two)?);
+        if one.settings != two.settings {
+            return Err(KIND.differ(
+                "summaries of different retention cannot be put together",
+                &one.settings,
+                &two.settings,
+            ));
+        }
+        one.users = one.users.saturating_add(two.users);
+        for (number, other) in two.cohorts {
+            let cohort = one.cohorts.entry(number).or_default();
+            cohort.users = cohort.users.saturating_add(other.users);
+            for (period, users) in other.returned {
+                let returned = cohort.returned.entry(period).or_default();
+                *returned = returned.saturating_add(users);
+            }
+        }
+        if one.records() > MOST_RECORDS {
+            return Err(too_large());
+        }
+        Ok(one.encode())
     }
 }
 
@@ -424,7 +390,7 @@ mod tests {
         #[test]
         fn parts_put_together_equal_the_whole(a in users(40), b in users(40), c in users(10)) {
             // A stored summary takes more users as well.
-            let mut parts = together(&summary(&a), &Summary::decode(&summary(&b)).unwrap().encode()).unwrap();
+            let mut parts = Summary::together(&summary(&a), &Summary::decode(&summary(&b)).unwrap().encode()).unwrap();
             for visits in &c {
                 if let Some(larger) = add_user(&mut parts, visits).unwrap() { parts = larger; }
             }
@@ -452,7 +418,7 @@ mod tests {
             if let Ok(summary) = Summary::decode(&bytes) {
                 let text = summary.to_text().unwrap();
                 prop_assert_eq!(Summary::from_text(&text).unwrap().to_text().unwrap(), text);
-                let _ = together(&bytes, &bytes);
+                let _ = Summary::together(&bytes, &bytes);
             }
             let _ = add_user(&mut bytes, &Visits { cohort: Some(1), periods: vec![0, 3] });
         }
@@ -510,7 +476,7 @@ mod tests {
     fn other_settings_are_refused() {
         let other = Settings { time_zone: "UTC".into(), ..settings() };
         assert_eq!(
-            together(&empty(&settings()), &empty(&other)).unwrap_err().condition,
+            Summary::together(&empty(&settings()), &empty(&other)).unwrap_err().condition,
             Condition::InvalidParameterValue
         );
         assert!(check_settings(&empty(&settings()), fingerprint(&settings())).is_ok());

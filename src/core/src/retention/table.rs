@@ -59,6 +59,7 @@ mod tests {
     use crate::retention::definition::Definition;
     use crate::retention::scan::Visits;
     use crate::retention::summary::{add_user, empty};
+    use crate::stored::Stored;
     use crate::zone::{Calendar, Period};
 
     #[test]

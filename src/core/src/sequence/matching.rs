@@ -40,7 +40,7 @@ impl Matcher {
     /// Whether the rows of a group match. O(rows × actions), and O(rows log rows) when they are out of order.
     /// Errors: `53200`, `22023` for bytes that are no state.
     pub fn matches(&mut self, state: Rows<'_>, poll: Poll<'_>) -> Result<bool> {
-        self.read(state, poll)?;
+        state.gather(&mut self.rows, &mut *poll)?;
         let found = match &mut self.quick {
             Some(quick) => first(quick, &self.pattern, &self.rows, poll)?,
             None => first(&mut self.untraced, &self.pattern, &self.rows, poll)?,
@@ -50,7 +50,7 @@ impl Matcher {
 
     /// How many matches follow one another, each found from the end of the one before. As [`Matcher::matches`].
     pub fn count(&mut self, state: Rows<'_>, poll: Poll<'_>) -> Result<i64> {
-        self.read(state, poll)?;
+        state.gather(&mut self.rows, &mut *poll)?;
         match &mut self.quick {
             Some(quick) => count(quick, &self.pattern, &self.rows, poll),
             None => count(&mut self.untraced, &self.pattern, &self.rows, poll),
@@ -60,33 +60,9 @@ impl Matcher {
     /// The times of the rows that the conditions of the first match took; if nothing matches, those of the first path
     /// that met the most conditions. As [`Matcher::matches`]; the memory is O(rows × actions) at worst.
     pub fn times(&mut self, state: Rows<'_>, poll: Poll<'_>) -> Result<Vec<Micros>> {
-        self.read(state, poll)?;
+        state.gather(&mut self.rows, &mut *poll)?;
         let matched = first(&mut self.traced, &self.pattern, &self.rows, poll)?;
         Ok(self.traced.chains.times(matched.unwrap_or(self.traced.farthest)))
-    }
-
-    fn read(&mut self, state: Rows<'_>, poll: Poll<'_>) -> Result<()> {
-        let rows = &mut self.rows;
-        rows.clear();
-        state.each(|time, matched| {
-            if rows.len() == rows.capacity() {
-                poll();
-                rows.try_reserve(rows.len().max(64)).map_err(|_| no_memory())?;
-            }
-            rows.push((time, matched));
-            Ok(())
-        })?;
-        if !state.in_order() {
-            let mut compared: u32 = 0;
-            rows.sort_by(|a, b| {
-                compared = compared.wrapping_add(1);
-                if compared.is_multiple_of(1 << 16) {
-                    poll();
-                }
-                a.0.cmp(&b.0)
-            });
-        }
-        Ok(())
     }
 }
 

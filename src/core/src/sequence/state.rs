@@ -9,7 +9,8 @@
 use super::matching::no_memory;
 use super::pattern::{LONGEST as LONGEST_PATTERN, MOST_CONDITIONS, Pattern};
 use crate::error::{Condition, Error, Result, quoted};
-use crate::packed::{LONGEST, fold, put, take, unfold};
+use crate::event::Poll;
+use crate::rows::{self, FIRST, Kind, ROW};
 use crate::time::Micros;
 
 const VERSION: u8 = 1;
@@ -17,22 +18,13 @@ const VERSION: u8 = 1;
 const IN_ORDER: usize = 6;
 /// Where the pattern is.
 const PATTERN: usize = 18;
-/// The longest row.
-const ROW: usize = 2 * LONGEST;
-/// The least bytes of a first state: with the length word in front a size that the server's allocator has no waste for.
-const FIRST: usize = 124;
-/// The server refuses values from here on.
-const LARGEST: usize = 0x3FFF_FFFF - 4;
+const KIND: Kind = Kind { of: "a sequence function", broken, no_memory };
 
 #[cold]
 fn broken() -> Error {
     Error::new(Condition::InvalidParameterValue, "not a state of the sequence functions")
         .detail("The bytes were made by something else.")
         .hint("Call sequence_match, sequence_count or sequence_events, not their support functions.")
-}
-
-fn word<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N]> {
-    bytes.get(at..at + N).and_then(|word| word.try_into().ok()).ok_or_else(broken)
 }
 
 /// The bytes of a state of no rows; pattern and number of conditions are those that [`Pattern::read`] has taken.
@@ -56,8 +48,8 @@ pub fn empty(pattern: &[u8], conditions: usize) -> Vec<u8> {
 pub fn check_same(bytes: &[u8], pattern: &[u8], conditions: usize) -> Result<()> {
     let found = bytes.get(PATTERN..PATTERN + pattern.len());
     let same = found == Some(pattern)
-        && usize::from(u16::from_ne_bytes(word(bytes, 16)?)) == pattern.len()
-        && word(bytes, 4)? == [VERSION, u8::try_from(conditions).unwrap_or(u8::MAX)];
+        && usize::from(u16::from_ne_bytes(KIND.word(bytes, 16)?)) == pattern.len()
+        && KIND.word(bytes, 4)? == [VERSION, u8::try_from(conditions).unwrap_or(u8::MAX)];
     if same { Ok(()) } else { Err(differs(Rows::read(bytes)?, pattern, conditions)) }
 }
 
@@ -77,18 +69,15 @@ fn differs(first: Rows<'_>, pattern: &[u8], conditions: usize) -> Error {
 /// Errors: `22023` for bytes that are no state.
 #[inline]
 pub fn push(bytes: &mut [u8], time: Micros, matched: u64) -> Result<bool> {
-    let used = u32::from_ne_bytes(word(bytes, 0)?) as usize;
-    let last = i64::from_ne_bytes(word(bytes, 8)?);
-    let head = PATTERN + usize::from(u16::from_ne_bytes(word(bytes, 16)?));
+    let used = u32::from_ne_bytes(KIND.word(bytes, 0)?) as usize;
+    let last = i64::from_ne_bytes(KIND.word(bytes, 8)?);
+    let head = PATTERN + usize::from(u16::from_ne_bytes(KIND.word(bytes, 16)?));
     if used < head {
         return Err(broken());
     }
-    let Some(place) = bytes.get_mut(used..).and_then(|room| room.get_mut(..ROW)) else { return Ok(false) };
-    // Wrapped around, a distance still leads from the one time to the other.
-    let written = put(place, fold(time.wrapping_sub(last)));
-    let written = written + place.get_mut(written..).map_or(0, |place| put(place, matched));
+    let Some(end) = rows::push(bytes, used, last, time, matched) else { return Ok(false) };
     let in_order = time >= last || used == head;
-    write_head(bytes, used + written, in_order, time)?;
+    write_head(bytes, end, in_order, time)?;
     Ok(true)
 }
 
@@ -105,21 +94,7 @@ fn write_head(bytes: &mut [u8], used: usize, in_order: bool, last: Micros) -> Re
 /// Errors: `54000`, `53200`, `22023` for bytes that are no state.
 pub fn grown(bytes: &[u8], more: usize) -> Result<Vec<u8>> {
     let rows = Rows::read(bytes)?;
-    let least = rows.used.len().saturating_add(more).saturating_add(ROW);
-    if least > LARGEST {
-        return Err(Error::new(Condition::ProgramLimitExceeded, "too many rows in one group of a sequence function")
-            .detail(format!(
-                "The rows of one group may take {LARGEST} bytes together, which is about 150 million rows."
-            ))
-            .hint("Group by user, and filter for the rows that matter."));
-    }
-    // The length word counts towards a power of two.
-    let len = (least + 4).next_power_of_two().max(bytes.len() * 2 + 4).min(LARGEST + 4) - 4;
-    let mut larger = Vec::new();
-    larger.try_reserve_exact(len).map_err(|_| no_memory())?;
-    larger.extend_from_slice(rows.used);
-    larger.resize(len, 0);
-    Ok(larger)
+    KIND.grown(rows.used, bytes.len(), more)
 }
 
 /// Appends all rows of another state of the same pattern; the caller has grown this one. O(bytes of the other).
@@ -130,13 +105,22 @@ pub fn append(bytes: &mut [u8], other: Rows<'_>) -> Result<()> {
     if walk.is_empty() {
         return Ok(());
     }
-    let (time, matched) = row(&mut walk, 0)?;
+    let (time, matched) = KIND.row(&mut walk, 0)?;
     let fits = push(bytes, time, matched)?;
     // From its second row on the other's bytes hold distances, so they are true behind any row.
-    let used = u32::from_ne_bytes(word(bytes, 0)?) as usize;
+    let used = u32::from_ne_bytes(KIND.word(bytes, 0)?) as usize;
     let place = bytes.get_mut(used..used + walk.len()).filter(|_| fits).ok_or_else(broken)?;
     place.copy_from_slice(walk);
     write_head(bytes, used + walk.len(), other.in_order, other.last)
+}
+
+/// The bytes of two states put together: the rows of the other come behind. O(bytes).
+/// Errors: `22023` when the patterns differ or for bytes that are no states, `54000`, `53200`.
+pub fn together(state: &[u8], other: &[u8]) -> Result<Vec<u8>> {
+    let other = Rows::read(other)?;
+    let mut whole = grown(state, other.len())?;
+    append(&mut whole, other)?;
+    Ok(whole)
 }
 
 /// A state that is read.
@@ -152,16 +136,16 @@ pub struct Rows<'b> {
 impl<'b> Rows<'b> {
     /// Reads a state's head. Errors: `22023` for bytes that are no state.
     pub fn read(bytes: &'b [u8]) -> Result<Self> {
-        let used = bytes.get(..u32::from_ne_bytes(word(bytes, 0)?) as usize).ok_or_else(broken)?;
-        let [version, conditions, in_order] = word(used, 4)?;
+        let used = bytes.get(..u32::from_ne_bytes(KIND.word(bytes, 0)?) as usize).ok_or_else(broken)?;
+        let [version, conditions, in_order] = KIND.word(used, 4)?;
         let conditions = usize::from(conditions);
-        let len = usize::from(u16::from_ne_bytes(word(used, 16)?));
+        let len = usize::from(u16::from_ne_bytes(KIND.word(used, 16)?));
         let pattern = used.get(PATTERN..PATTERN + len).ok_or_else(broken)?;
         let known = version == VERSION && (1..=MOST_CONDITIONS).contains(&conditions);
         if !known || !(1..=LONGEST_PATTERN).contains(&len) {
             return Err(broken());
         }
-        Ok(Self { used, pattern, conditions, in_order: in_order == 1, last: i64::from_ne_bytes(word(used, 8)?) })
+        Ok(Self { used, pattern, conditions, in_order: in_order == 1, last: i64::from_ne_bytes(KIND.word(used, 8)?) })
     }
 
     /// The pattern's text.
@@ -203,27 +187,9 @@ impl<'b> Rows<'b> {
         self.used.get(PATTERN + self.pattern.len()..).unwrap_or_default()
     }
 
-    /// Gives each row: its time and the conditions that it meets. O(bytes).
-    /// Errors: `22023` for bytes that are no state, and those of the visitor.
-    pub fn each(&self, mut visit: impl FnMut(Micros, u64) -> Result<()>) -> Result<()> {
-        let beyond = u64::MAX.checked_shl(self.conditions as u32).unwrap_or(0);
-        let mut walk = self.rows();
-        let mut time = 0;
-        while !walk.is_empty() {
-            let matched;
-            (time, matched) = row(&mut walk, time)?;
-            if matched & beyond != 0 {
-                return Err(broken());
-            }
-            visit(time, matched)?;
-        }
-        Ok(())
+    /// Reads all rows into memory, by time. O(rows), O(rows log rows) when they are out of order.
+    /// Errors: `53200`, `22023` for bytes that are no state.
+    pub fn gather(&self, rows: &mut Vec<(Micros, u64)>, poll: Poll<'_>) -> Result<()> {
+        KIND.gather(rows, self.rows(), self.conditions, self.in_order, poll)
     }
-}
-
-/// Reads a row and moves behind it.
-#[inline]
-fn row(walk: &mut &[u8], last: Micros) -> Result<(Micros, u64)> {
-    let distance = unfold(take(walk).ok_or_else(broken)?);
-    Ok((last.wrapping_add(distance), take(walk).ok_or_else(broken)?))
 }

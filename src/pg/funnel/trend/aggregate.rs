@@ -76,7 +76,7 @@ fn compile_full<'q>(
     let calendar = calendar?;
     let definition = needed("definition", definition, "'{\"steps\": [\"view\", \"pay\"]}'")?.open();
     cached(fcinfo, &[definition.bytes(), &calendar.key(), calendar.zone().as_bytes()], || {
-        let funnel = Funnel::of_json(&json_text(definition.bytes().get(4..).unwrap_or_default())?)?;
+        let funnel = Funnel::of_json(&json_text(definition.payload())?)?;
         Ok(Compiled::new(funnel, calendar.calendar()?))
     })
 }

@@ -208,28 +208,9 @@ impl Levels {
         {
             return Ok(level);
         }
-        let rows = &mut self.rows;
-        rows.clear();
-        state.each(|time, matched| {
-            if rows.len() == rows.capacity() {
-                poll();
-                rows.try_reserve(rows.len().max(64)).map_err(|_| no_memory())?;
-            }
-            rows.push((time, matched));
-            Ok(())
-        })?;
-        if !state.in_order() {
-            let mut compared: u32 = 0;
-            rows.sort_by(|a, b| {
-                compared = compared.wrapping_add(1);
-                if compared.is_multiple_of(1 << 16) {
-                    poll();
-                }
-                a.0.cmp(&b.0)
-            });
-        }
+        state.gather(&mut self.rows, &mut *poll)?;
         self.automaton.reset();
-        for rows in rows.chunks(1 << 16) {
+        for rows in self.rows.chunks(1 << 16) {
             if self.automaton.push_all(rows) {
                 break;
             }

@@ -8,20 +8,16 @@
 
 use super::{Mode, no_memory};
 use crate::error::{Condition, Error, Result};
+use crate::event::Poll;
 use crate::funnel::definition::MOST_STEPS;
-use crate::packed::{LONGEST, fold, put, take, unfold};
+use crate::rows::{self, FIRST, Kind};
 use crate::time::Micros;
 
 const VERSION: u8 = 1;
 const HEAD: usize = 24;
 /// Where the head says whether the rows came in order.
 const IN_ORDER: usize = 15;
-/// The longest row.
-const ROW: usize = 2 * LONGEST;
-/// A first state's bytes: with the length word in front a size that the server's allocator has no waste for.
-const FIRST: usize = 124;
-/// The server refuses values from here on.
-const LARGEST: usize = 0x3FFF_FFFF - 4;
+const KIND: Kind = Kind { of: "window_funnel", broken, no_memory };
 
 #[cold]
 fn broken() -> Error {
@@ -53,10 +49,6 @@ impl Settings {
     }
 }
 
-fn word<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N]> {
-    bytes.get(at..at + N).and_then(|word| word.try_into().ok()).ok_or_else(broken)
-}
-
 /// The bytes of a state of no rows.
 #[must_use]
 pub fn empty(settings: Settings) -> Vec<u8> {
@@ -74,8 +66,8 @@ pub fn empty(settings: Settings) -> Vec<u8> {
 #[inline]
 pub fn check_same(bytes: &[u8], settings: Settings) -> Result<()> {
     let steps = u8::try_from(settings.steps).unwrap_or(u8::MAX);
-    let same = word(bytes, 4)? == [VERSION, settings.mode.code(), steps]
-        && i64::from_ne_bytes(word(bytes, 7)?) == settings.window.unwrap_or(-1);
+    let same = KIND.word(bytes, 4)? == [VERSION, settings.mode.code(), steps]
+        && i64::from_ne_bytes(KIND.word(bytes, 7)?) == settings.window.unwrap_or(-1);
     if same { Ok(()) } else { Err(differs(Rows::read(bytes)?.settings()?, settings)) }
 }
 
@@ -101,21 +93,17 @@ fn differs(first: Settings, row: Settings) -> Error {
 /// Errors: `22023` for bytes that are no state.
 #[inline]
 pub fn push(bytes: &mut [u8], time: Micros, matched: u64) -> Result<bool> {
-    let used = u32::from_ne_bytes(word(bytes, 0)?) as usize;
-    let last = i64::from_ne_bytes(word(bytes, 16)?);
+    let used = u32::from_ne_bytes(KIND.word(bytes, 0)?) as usize;
+    let last = i64::from_ne_bytes(KIND.word(bytes, 16)?);
     if used < HEAD {
         return Err(broken());
     }
-    let Some(place) = bytes.get_mut(used..).and_then(|room| room.get_mut(..ROW)) else { return Ok(false) };
-    // Wrapped around, a distance still leads from the one time to the other.
-    let distance = time.wrapping_sub(last);
-    let written = put(place, fold(distance));
-    let written = written + place.get_mut(written..).map_or(0, |place| put(place, matched));
+    let Some(end) = rows::push(bytes, used, last, time, matched) else { return Ok(false) };
     let head: &mut [u8; HEAD] = bytes.first_chunk_mut().ok_or_else(broken)?;
     if time < last && used > HEAD {
         head[IN_ORDER] = 0;
     }
-    head[..4].copy_from_slice(&((used + written) as u32).to_ne_bytes());
+    head[..4].copy_from_slice(&(end as u32).to_ne_bytes());
     head[16..].copy_from_slice(&time.to_ne_bytes());
     Ok(true)
 }
@@ -124,21 +112,7 @@ pub fn push(bytes: &mut [u8], time: Micros, matched: u64) -> Result<bool> {
 /// Errors: `54000`, `53200`, `22023` for bytes that are no state.
 pub fn grown(bytes: &[u8], more: usize) -> Result<Vec<u8>> {
     let rows = Rows::read(bytes)?;
-    let least = rows.used.saturating_add(more).saturating_add(ROW);
-    if least > LARGEST {
-        return Err(Error::new(Condition::ProgramLimitExceeded, "too many rows in one group of window_funnel")
-            .detail(format!(
-                "The rows of one group may take {LARGEST} bytes together, which is about 150 million rows."
-            ))
-            .hint("Group by user, and filter for the rows that matter."));
-    }
-    // The length word counts towards a power of two.
-    let len = (least + 4).next_power_of_two().max(bytes.len() * 2 + 4).min(LARGEST + 4) - 4;
-    let mut larger = Vec::new();
-    larger.try_reserve_exact(len).map_err(|_| no_memory())?;
-    larger.extend_from_slice(rows.used());
-    larger.resize(len, 0);
-    Ok(larger)
+    KIND.grown(rows.used(), bytes.len(), more)
 }
 
 /// Appends all rows of another state of the same settings; the caller has grown this one. O(bytes of the other).
@@ -148,14 +122,23 @@ pub fn append(bytes: &mut [u8], other: Rows<'_>) -> Result<()> {
     let Some((time, matched, rest)) = other.first()? else { return Ok(()) };
     let fits = push(bytes, time, matched)?;
     // From its second row on the other's bytes hold distances, so they are true behind any row.
-    let used = u32::from_ne_bytes(word(bytes, 0)?) as usize;
+    let used = u32::from_ne_bytes(KIND.word(bytes, 0)?) as usize;
     let place = bytes.get_mut(used..used + rest.len()).filter(|_| fits).ok_or_else(broken)?;
     place.copy_from_slice(rest);
     let head: &mut [u8; HEAD] = bytes.first_chunk_mut().ok_or_else(broken)?;
     head[..4].copy_from_slice(&((used + rest.len()) as u32).to_ne_bytes());
     head[IN_ORDER] &= u8::from(other.in_order());
-    head[16..].copy_from_slice(&word::<8>(other.bytes, 16)?);
+    head[16..].copy_from_slice(&KIND.word::<8>(other.bytes, 16)?);
     Ok(())
+}
+
+/// The bytes of two states put together: the rows of the other come behind. O(bytes).
+/// Errors: `22023` when the settings differ or for bytes that are no states, `54000`, `53200`.
+pub fn together(state: &[u8], other: &[u8]) -> Result<Vec<u8>> {
+    let other = Rows::read(other)?;
+    let mut whole = grown(state, other.used().len())?;
+    append(&mut whole, other)?;
+    Ok(whole)
 }
 
 /// A state that is read.
@@ -168,8 +151,8 @@ pub struct Rows<'b> {
 impl<'b> Rows<'b> {
     /// Reads a state's head. Errors: `22023` for bytes that are no state.
     pub fn read(bytes: &'b [u8]) -> Result<Self> {
-        let used = u32::from_ne_bytes(word(bytes, 0)?) as usize;
-        let [version] = word(bytes, 4)?;
+        let used = u32::from_ne_bytes(KIND.word(bytes, 0)?) as usize;
+        let [version] = KIND.word(bytes, 4)?;
         if version != VERSION || !(HEAD..=bytes.len()).contains(&used) {
             return Err(broken());
         }
@@ -178,8 +161,8 @@ impl<'b> Rows<'b> {
 
     /// What the rows have in common. Errors: `22023` for bytes that are no state.
     pub fn settings(self) -> Result<Settings> {
-        let [mode, steps] = word(self.bytes, 5)?;
-        let window = i64::from_ne_bytes(word(self.bytes, 7)?);
+        let [mode, steps] = KIND.word(self.bytes, 5)?;
+        let window = i64::from_ne_bytes(KIND.word(self.bytes, 7)?);
         if !(1..=MOST_STEPS).contains(&usize::from(steps)) || window < -1 {
             return Err(broken());
         }
@@ -206,42 +189,27 @@ impl<'b> Rows<'b> {
     }
 
     fn first(self) -> Result<Option<(Micros, u64, &'b [u8])>> {
-        let mut walk = self.used().get(HEAD..).unwrap_or_default();
+        let mut walk = self.rows();
         if walk.is_empty() {
             return Ok(None);
         }
-        let (time, matched) = row(&mut walk, 0)?;
+        let (time, matched) = KIND.row(&mut walk, 0)?;
         Ok(Some((time, matched, walk)))
     }
 
-    /// Gives each row: its time and the steps that it matches. O(bytes). Errors: `22023` for bytes that are no state, and those of the visitor.
-    pub fn each(self, mut visit: impl FnMut(Micros, u64) -> Result<()>) -> Result<()> {
-        self.each_while(|time, matched| visit(time, matched).map(|()| true))
+    fn rows(self) -> &'b [u8] {
+        self.used().get(HEAD..).unwrap_or_default()
     }
 
-    /// As [`Rows::each`], until `visit` gives `false`.
-    pub fn each_while(self, mut visit: impl FnMut(Micros, u64) -> Result<bool>) -> Result<()> {
-        let steps = self.settings()?.steps;
-        let beyond = u64::MAX.checked_shl(steps as u32).unwrap_or(0);
-        let mut walk = self.used().get(HEAD..).unwrap_or_default();
-        let mut time = 0;
-        while !walk.is_empty() {
-            let matched;
-            (time, matched) = row(&mut walk, time)?;
-            if matched & beyond != 0 {
-                return Err(broken());
-            }
-            if !visit(time, matched)? {
-                break;
-            }
-        }
-        Ok(())
+    /// Reads all rows into memory, by time. O(rows), O(rows log rows) when they are out of order.
+    /// Errors: `53200`, `22023` for bytes that are no state.
+    pub fn gather(self, rows: &mut Vec<(Micros, u64)>, poll: Poll<'_>) -> Result<()> {
+        KIND.gather(rows, self.rows(), self.settings()?.steps, self.in_order(), poll)
     }
-}
 
-/// Reads a row and moves behind it.
-#[inline]
-fn row(walk: &mut &[u8], last: Micros) -> Result<(Micros, u64)> {
-    let distance = unfold(take(walk).ok_or_else(broken)?);
-    Ok((last.wrapping_add(distance), take(walk).ok_or_else(broken)?))
+    /// Gives each row: its time and the steps that it matches; until `visit` gives `false`. O(bytes).
+    /// Errors: `22023` for bytes that are no state, and those of the visitor.
+    pub fn each_while(self, visit: impl FnMut(Micros, u64) -> Result<bool>) -> Result<()> {
+        KIND.each_while(self.rows(), self.settings()?.steps, visit)
+    }
 }

@@ -180,9 +180,9 @@ proptest! {
         }
         let read = Rows::read(&bytes).unwrap();
         let mut back = Vec::new();
-        read.each(|time, matched| {
+        read.each_while(|time, matched| {
             back.push((time, matched));
-            Ok(())
+            Ok(true)
         })
         .unwrap();
         prop_assert_eq!(read.in_order(), rows.is_sorted_by_key(|row| row.0));
@@ -231,7 +231,7 @@ proptest! {
             bytes[4..7].copy_from_slice(&[1, mode, steps]);
         }
         if let Ok(rows) = Rows::read(&bytes) {
-            let _ = rows.each(|_, _| Ok(()));
+            let _ = rows.each_while(|_, _| Ok(true));
             if let Ok(Settings { mode, steps, .. }) = rows.settings() {
                 let _ = Levels::new(mode, steps, None).level(rows, &mut || ());
             }

@@ -33,6 +33,7 @@ pub fn text(trend: &Trend, width: usize) -> Result<String> {
 mod tests {
     use super::super::summary::{Settings, add_user, empty};
     use super::*;
+    use crate::stored::Stored;
     use crate::zone::{Calendar, Period};
 
     #[test]

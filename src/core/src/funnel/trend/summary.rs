@@ -16,9 +16,12 @@ use serde_json::Value as Json;
 use super::super::summary::{self as funnel, Summary};
 use crate::bytes;
 use crate::error::{Condition, Error, Result};
+pub use crate::stored::fingerprint;
+use crate::stored::{Kind, Stored, check_fingerprint, json};
 use crate::time::Micros;
 use crate::zone::{Calendar, Period};
 
+const KIND: Kind = Kind { name: "funnel_trend", value: "trend", values: "Trends", made_by: "funnel_trend_agg" };
 const VERSION: u32 = 1;
 const HEAD: usize = 40;
 const ENTRY: usize = 16;
@@ -93,15 +96,8 @@ struct PeriodText {
 }
 
 #[cold]
-fn corrupt(what: &'static str) -> Error {
-    Error::new(Condition::DataCorrupted, "corrupt funnel_trend value")
-        .detail(what)
-        .hint("Compute the trend again with funnel_trend_agg.")
-}
-
-#[cold]
 fn short() -> Error {
-    corrupt("The value ends too early.")
+    KIND.short()
 }
 
 #[cold]
@@ -123,15 +119,13 @@ struct Parts {
 
 #[inline]
 fn parts(bytes: &[u8]) -> Result<Parts> {
-    let count = |place: usize| bytes::count_at(bytes, place).ok_or_else(short);
-    if count(0)? != VERSION as usize {
-        return Err(corrupt("The value is of a version that this library does not know."));
-    }
+    KIND.check_version(bytes, VERSION)?;
+    let count = |place| KIND.count(bytes, place);
     let (periods, room, used, heap) = (count(4)?, count(8)?, count(12)?, count(16)?);
     let at = HEAD + count(20)?;
     let heap_at = at + room * ENTRY;
     if periods > room || used > heap || heap_at + heap != bytes.len() {
-        return Err(corrupt("The number of periods does not fit the value."));
+        return Err(KIND.corrupt("The number of periods does not fit the value."));
     }
     Ok(Parts { periods, room, used, heap, at, heap_at })
 }
@@ -172,33 +166,16 @@ impl Parts {
     }
 }
 
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
 /// The bytes of a trend of no users. O(settings).
 #[must_use]
 pub fn empty(settings: &Settings) -> Vec<u8> {
     written(&json(settings), 0, &BTreeMap::new(), true)
 }
 
-/// What tells settings apart: see [`check_settings`].
-#[must_use]
-pub fn fingerprint(settings: &Settings) -> u64 {
-    bytes::fingerprint(&json(settings))
-}
-
 /// Refuses a trend that was begun with other settings. O(1). Errors: `22023`.
 pub fn check_settings(bytes: &[u8], fingerprint: u64) -> Result<()> {
-    if bytes::at(bytes, 32).map(u64::from_le_bytes) == Some(fingerprint) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Condition::InvalidParameterValue,
-        "the funnel, the period and the time zone must be the same for all users of a group",
-    )
-    .detail("One of them changed from one row to the next.")
-    .hint("Give constants, or GROUP BY them as well."))
+    let message = "the funnel, the period and the time zone must be the same for all users of a group";
+    check_fingerprint(bytes, 32, fingerprint, message, "One of them changed from one row to the next.")
 }
 
 /// Adds a user, in place: the number of the period of entry, if the user entered, and the times of the steps. `fresh` is
@@ -277,7 +254,7 @@ fn set_entry(bytes: &mut [u8], parts: &Parts, number: i32, (from, length, room):
             std::cmp::Ordering::Greater => high = middle,
         }
     }
-    Err(corrupt("The periods are out of order."))
+    Err(KIND.corrupt("The periods are out of order."))
 }
 
 /// Room for a summary of this length: it grows for a while.
@@ -341,67 +318,7 @@ fn written(settings: &[u8], users: i64, summaries: &BTreeMap<i32, Vec<u8>>, room
     out
 }
 
-/// Two trends put together. O(size). Errors: `22023` when they are of different funnels, periods or zones, `54000`,
-/// `XX001`.
-pub fn together(one: &[u8], two: &[u8]) -> Result<Vec<u8>> {
-    let (mut one, two) = (Trend::decode(one)?, Trend::decode(two)?);
-    if one.settings != two.settings {
-        let shown = |settings: &Settings| format!("periods of {} in {}", settings.period, settings.time_zone);
-        let detail = if one.settings.funnel == two.settings.funnel {
-            format!("They have {} and {}.", shown(&one.settings), shown(&two.settings))
-        } else {
-            "Their steps, windows or other options differ.".to_owned()
-        };
-        return Err(Error::new(Condition::InvalidParameterValue, "trends of different funnels cannot be put together")
-            .detail(detail)
-            .hint("Group by what they were asked for as well."));
-    }
-    one.users = one.users.saturating_add(two.users);
-    for (number, other) in two.periods {
-        let both = match one.periods.remove(&number) {
-            Some(summary) => Summary::decode(&funnel::together(&summary.encode(), &other.encode())?)?,
-            None => other,
-        };
-        one.periods.insert(number, both);
-    }
-    let bytes = one.encode();
-    if one.periods.len() > MOST_PERIODS || bytes.len() > MOST_BYTES { Err(too_large()) } else { Ok(bytes) }
-}
-
 impl Trend {
-    /// The bytes of this trend, as small as they get.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let summaries = self.periods.iter().map(|(number, summary)| (*number, summary.encode())).collect();
-        written(&json(&self.settings), self.users, &summaries, false)
-    }
-
-    /// Reads the bytes. O(size). Errors: `XX001`.
-    pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let parts = parts(bytes)?;
-        if parts.periods > MOST_PERIODS {
-            return Err(corrupt("The value has more periods than a trend may have."));
-        }
-        let settings = bytes.get(HEAD..parts.at).and_then(|settings| serde_json::from_slice::<Settings>(settings).ok());
-        let settings = settings.ok_or_else(|| corrupt("The settings are not readable."))?;
-        let calendar = settings.calendar().map_err(|_| corrupt("The settings name no calendar."))?;
-        let mut periods = BTreeMap::new();
-        let mut last = None;
-        for at in 0..parts.periods {
-            let Entry { number, from, length, .. } = parts.entry(bytes, at).ok_or_else(short)?;
-            let from = parts.heap_at + from;
-            let summary = Summary::decode(bytes.get(from..from + length).ok_or_else(short)?)?;
-            if last.is_some_and(|last| last >= number) {
-                return Err(corrupt("The periods are out of order."));
-            }
-            last = Some(number);
-            periods.insert(number, summary);
-        }
-        let trend = Self { settings, users: bytes::i64_at(bytes, 24).ok_or_else(short)?, periods };
-        trend.check(&calendar).map_err(corrupt)?;
-        Ok(trend)
-    }
-
     /// What is wrong with the trend, if anything is.
     fn check(&self, calendar: &Calendar) -> std::result::Result<(), &'static str> {
         let labels = |summary: &Summary| {
@@ -423,9 +340,41 @@ impl Trend {
         }
         if self.users < entered { Err("The periods have more users than were seen.") } else { Ok(()) }
     }
+}
 
-    /// The stable text form. Errors: `22008` never, for a trend that was read or computed.
-    pub fn to_text(&self) -> Result<String> {
+impl Stored for Trend {
+    const KIND: Kind = KIND;
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let parts = parts(bytes)?;
+        if parts.periods > MOST_PERIODS {
+            return Err(KIND.corrupt("The value has more periods than a trend may have."));
+        }
+        let settings: Settings = KIND.settings(bytes.get(HEAD..parts.at))?;
+        let calendar = settings.calendar().map_err(|_| KIND.corrupt("The settings name no calendar."))?;
+        let mut periods = BTreeMap::new();
+        let mut last = None;
+        for at in 0..parts.periods {
+            let Entry { number, from, length, .. } = parts.entry(bytes, at).ok_or_else(short)?;
+            let from = parts.heap_at + from;
+            let summary = Summary::decode(bytes.get(from..from + length).ok_or_else(short)?)?;
+            if last.is_some_and(|last| last >= number) {
+                return Err(KIND.corrupt("The periods are out of order."));
+            }
+            last = Some(number);
+            periods.insert(number, summary);
+        }
+        let trend = Self { settings, users: bytes::i64_at(bytes, 24).ok_or_else(short)?, periods };
+        trend.check(&calendar).map_err(|what| KIND.corrupt(what))?;
+        Ok(trend)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let summaries = self.periods.iter().map(|(number, summary)| (*number, summary.encode())).collect();
+        written(&json(&self.settings), self.users, &summaries, false)
+    }
+
+    fn to_text(&self) -> Result<String> {
         let calendar = self.settings.calendar()?;
         let period = |(number, summary): (&i32, &Summary)| {
             Ok(PeriodText {
@@ -439,36 +388,54 @@ impl Trend {
         Ok(serde_json::to_string(&text).unwrap_or_default())
     }
 
-    /// Reads the text form. Errors: `22P02`.
-    pub fn from_text(text: &str) -> Result<Self> {
-        let wrong = |detail: String| {
-            Error::new(Condition::InvalidTextRepresentation, "invalid input syntax for type funnel_trend")
-                .detail(detail)
-                .hint("Trends are made by funnel_trend_agg and written by casting them to text.")
-        };
-        let text: Text = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if text.version != VERSION {
-            return Err(wrong(format!("The version is {}, not {VERSION}.", text.version)));
-        }
+    fn from_text(text: &str) -> Result<Self> {
+        let text: Text = KIND.read_text(text, VERSION, |text: &Text| text.version)?;
         let settings = Settings { funnel: text.funnel, period: text.period, time_zone: text.time_zone };
-        let calendar = settings.calendar().map_err(|error| wrong(error.message.to_string()))?;
+        let calendar = settings.calendar().map_err(|error| KIND.no_text(&error.message))?;
         if text.periods.len() > MOST_PERIODS {
-            return Err(wrong(format!("There are more than {MOST_PERIODS} periods.")));
+            return Err(KIND.no_text(format_args!("There are more than {MOST_PERIODS} periods.")));
         }
         let mut periods = BTreeMap::new();
         for PeriodText { start, funnel } in text.periods {
             let number = calendar.number_of_label(&start);
-            let number = number.ok_or_else(|| wrong("A period does not start with its first date.".into()))?;
+            let number = number.ok_or_else(|| KIND.no_text("A period does not start with its first date."))?;
             let summary = Summary::from_text(&funnel.to_string());
-            let summary =
-                summary.map_err(|error| wrong(error.into_report().detail.unwrap_or_default().into_owned()))?;
+            let summary = summary.map_err(|error| KIND.no_text(error.into_report().detail.unwrap_or_default()))?;
             if periods.insert(number, summary).is_some() {
-                return Err(wrong("A period stands twice.".into()));
+                return Err(KIND.no_text("A period stands twice."));
             }
         }
         let trend = Self { settings, users: text.users, periods };
-        trend.check(&calendar).map_err(|what| wrong(what.into()))?;
+        trend.check(&calendar).map_err(|what| KIND.no_text(what))?;
         Ok(trend)
+    }
+
+    fn together(one: &[u8], two: &[u8]) -> Result<Vec<u8>> {
+        let (mut one, two) = (Trend::decode(one)?, Trend::decode(two)?);
+        if one.settings != two.settings {
+            let shown = |settings: &Settings| format!("periods of {} in {}", settings.period, settings.time_zone);
+            let detail = if one.settings.funnel == two.settings.funnel {
+                format!("They have {} and {}.", shown(&one.settings), shown(&two.settings))
+            } else {
+                "Their steps, windows or other options differ.".to_owned()
+            };
+            return Err(Error::new(
+                Condition::InvalidParameterValue,
+                "trends of different funnels cannot be put together",
+            )
+            .detail(detail)
+            .hint("Group by what they were asked for as well."));
+        }
+        one.users = one.users.saturating_add(two.users);
+        for (number, other) in two.periods {
+            let both = match one.periods.remove(&number) {
+                Some(summary) => Summary::decode(&Summary::together(&summary.encode(), &other.encode())?)?,
+                None => other,
+            };
+            one.periods.insert(number, both);
+        }
+        let bytes = one.encode();
+        if one.periods.len() > MOST_PERIODS || bytes.len() > MOST_BYTES { Err(too_large()) } else { Ok(bytes) }
     }
 }
 
@@ -540,7 +507,7 @@ mod tests {
 
         #[test]
         fn parts_put_together_equal_the_whole(a in users(60), b in users(60), c in users(20)) {
-            let mut parts = together(&trend(&a), &Trend::decode(&trend(&b)).unwrap().encode()).unwrap();
+            let mut parts = Trend::together(&trend(&a), &Trend::decode(&trend(&b)).unwrap().encode()).unwrap();
             c.iter().for_each(|user| add(&mut parts, user));
             let whole = trend(&[a, b, c].concat());
             prop_assert_eq!(counts(&parts), counts(&whole));
@@ -566,7 +533,7 @@ mod tests {
             }
             if let Ok(trend) = Trend::decode(&bytes) {
                 let _ = trend.to_text().unwrap();
-                let _ = together(&bytes, &bytes);
+                let _ = Trend::together(&bytes, &bytes);
             }
             let _ = add_user(&mut bytes, Some(1), &[1, 2], &fresh());
             let _ = add_user(&mut bytes, Some(20), &[1, 2], &fresh());
@@ -609,7 +576,7 @@ mod tests {
         let calendar = Calendar::new(Period::Days(7), "UTC").unwrap();
         for other in [Settings::new(8, &calendar), Settings::new(7, &calendar)] {
             assert_eq!(
-                together(&empty(&settings()), &empty(&other)).unwrap_err().condition,
+                Trend::together(&empty(&settings()), &empty(&other)).unwrap_err().condition,
                 Condition::InvalidParameterValue
             );
             assert!(check_settings(&empty(&settings()), fingerprint(&other)).is_err());
