@@ -119,7 +119,7 @@ fn nothing_is_lost_while_others_write() {
         assert!(written > 50, "{written}");
         assert_eq!(
             value(&s, "SELECT count(*) || ' ' || bool_and(finished_at IS NOT NULL) FROM eventkit.backfills"),
-            "1 t"
+            "1 true"
         );
         // The identity goes on behind the greatest id of all.
         let greatest = value(&s, "SELECT max(id) + 1 FROM app.ev");

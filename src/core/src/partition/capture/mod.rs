@@ -452,3 +452,6 @@ pub fn remove(parent: &Parent, source: &Source, capture: &Capture) -> Result<Vec
     steps.push(Step::unseen(format!("DROP TABLE {}", changes.qualified()), changes.qualified(), "used by nobody now"));
     Ok(steps)
 }
+
+#[cfg(test)]
+mod tests;
