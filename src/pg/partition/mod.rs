@@ -3,6 +3,7 @@
 
 mod backfill;
 mod catalog;
+mod convert;
 mod periods;
 mod plans;
 mod target;
@@ -59,6 +60,12 @@ pgrx::extension_sql_file!(
         backfill::backfill_left_behind,
         backfill::backfill_differences
     ]
+);
+
+pgrx::extension_sql_file!(
+    "../../../sql/partition_convert.sql",
+    name = "partition_convert",
+    requires = ["partition_attach", "partition_manage", convert::plan_convert_table, convert::conversion_fingerprint]
 );
 
 /// From 1970-01-01 to 2000-01-01, where the server counts from.

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod attach;
+pub mod convert;
 mod like;
 
 pub use adopt::adopt;
