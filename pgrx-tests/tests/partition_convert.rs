@@ -107,7 +107,7 @@ fn everything_goes_over() {
         "INSERT INTO {TABLE} (user_id, name) VALUES (3, 'NEW'); UPDATE {TABLE} SET name = 'OTHER' WHERE name = 'new'"
     ))
     .unwrap();
-    assert_eq!(lines(&s, "SELECT what FROM audit"), ["INSERT logs"]);
+    assert_eq!(lines(&s, "SELECT what, count(*) FROM audit GROUP BY 1"), ["INSERT logs|1001"]);
     assert_eq!(value(&s, &format!("SELECT count(*) FROM {TABLE} WHERE name = 'other'")), "1");
     let referenced = fails(&s, "INSERT INTO notes VALUES (-1, now(), 'none')");
     assert_eq!(referenced.sqlstate, "23503", "{referenced}");
@@ -186,7 +186,7 @@ fn writers_and_readers_see_no_error_and_lose_nothing() {
     assert_eq!(number(&s, &format!("SELECT count(*) FROM {TABLE}")), 1000 + number(&s, "SELECT sum(n) FROM wrote"));
     assert_eq!(
         value(&s, "SELECT bool_and(convalidated) FROM pg_constraint WHERE contype = 'f' AND conparentid = 0"),
-        "true"
+        "t"
     );
 }
 
@@ -455,4 +455,219 @@ fn every_kind_of_key() {
         value(&s, "SELECT to_time FROM eventkit.partitions WHERE partition = 'g_adopted'::regclass"),
         "2040-01-01 00:00:00+00"
     );
+}
+
+const SPLIT: &str = r#"CALL eventkit.split_partition('"ev""ents x"')"#;
+
+fn left_over(s: &Session) -> String {
+    value(
+        s,
+        "SELECT (SELECT count(*) FROM pg_class WHERE relname ~ '_changes$|_adopted$') + (SELECT count(*) FROM pg_proc WHERE proname ~ '_capture$') \
+         + (SELECT count(*) FROM pg_constraint WHERE conname = 'partition_bound') + (SELECT count(*) FROM pg_trigger WHERE tgname ~ '^eventkit')",
+    )
+}
+
+#[test]
+fn a_wide_partition_is_split_into_periods() {
+    let (_db, s) = open(SETUP);
+    let before = seen(&s);
+    s.query(&call()).unwrap();
+    let rows = |s: &Session| lines(s, &format!("SELECT md5(string_agg(t::text, ' ' ORDER BY id)) FROM {TABLE} t"));
+    let content = rows(&s);
+    s.query("SET client_min_messages = debug1").unwrap();
+    let _ = s.take_notices();
+    s.query(SPLIT).unwrap();
+    let heard = s.take_notices().join("\n");
+    s.query("RESET client_min_messages").unwrap();
+    // The CHECKs prove the bounds: no part is read under the lock.
+    assert_eq!(heard.matches("verifying table").count(), 0, "{heard}");
+    assert!(heard.contains("is implied by existing constraints"), "{heard}");
+    assert_eq!(seen(&s), before);
+    assert_eq!(rows(&s), content);
+    assert_eq!(left_over(&s), "0");
+    let periods = number(&s, &format!("SELECT count(DISTINCT date_trunc('day', \"at 't\", 'UTC')) FROM {TABLE}"));
+    assert_eq!(number(&s, &format!("SELECT count(DISTINCT tableoid) FROM {TABLE}")), periods);
+    // Times before all rows have a place as they had.
+    s.query(&format!("INSERT INTO {TABLE} (\"at 't\") VALUES ('1999-01-01')")).unwrap();
+    s.query(&format!("DELETE FROM {TABLE} WHERE \"at 't\" = '1999-01-01'")).unwrap();
+    let _ = s.take_notices();
+    s.query(SPLIT).unwrap();
+    assert!(s.take_notices().join("").contains("no partition of"));
+}
+
+#[test]
+fn the_split_that_is_planned_is_done() {
+    let (planned_db, planned) = open(SETUP);
+    let (called_db, called) = open(SETUP);
+    for s in [&planned, &called] {
+        s.query(&call()).unwrap();
+    }
+    let plan = lines(&planned, &SPLIT.replace("CALL eventkit.", "SELECT statement FROM eventkit.plan_"));
+    let mut block = String::new();
+    for statement in &plan {
+        if statement == "COMMIT" {
+            planned.query(&format!("BEGIN; {block} COMMIT")).unwrap();
+            block.clear();
+        } else {
+            block.push_str(statement);
+            block.push(';');
+        }
+    }
+    assert_eq!(block, "", "the last statement is a COMMIT");
+    called.query(SPLIT).unwrap();
+    assert_eq!(dumped(&planned_db), dumped(&called_db));
+    assert_eq!(left_over(&planned), "0");
+}
+
+/// Two writers that insert, change, move and delete rows of old periods, and a reader that counts, until an advisory lock is held.
+fn busy(db: &Database) -> Vec<Session> {
+    let sessions: Vec<Session> = (0..3).map(|n| db.session(&format!("busy {n}")).unwrap()).collect();
+    for (n, session) in sessions.iter().enumerate().take(2) {
+        session.run(&format!(
+            "DO $$ DECLARE i int := 0; BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77) LOOP \
+               i := i + 1; \
+               INSERT INTO {TABLE} (user_id, name, \"at 't\") VALUES (1 + i % 10, 'w{n}', now() - i % 40 * interval '1 day'); \
+               UPDATE {TABLE} SET name = 'w{n}', user_id = 2 WHERE id = (SELECT max(id) FROM {TABLE} WHERE name = 'w{n}'); \
+               UPDATE {TABLE} SET \"at 't\" = \"at 't\" + interval '1 day' WHERE name = 'e' || (2 * i + {n}) AND \"at 't\" < now() - interval '2 days'; \
+               COMMIT; \
+               INSERT INTO {TABLE} (user_id, name, \"at 't\") VALUES (1, 'gone', now() - i % 40 * interval '1 day'); \
+               DELETE FROM {TABLE} WHERE name = 'gone' AND id = lastval(); \
+               COMMIT; END LOOP; INSERT INTO wrote VALUES (i); END $$"
+        ));
+    }
+    sessions[2].run(&format!(
+        "DO $$ DECLARE n bigint; least bigint := 0; BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77) LOOP \
+           SELECT count(*) INTO n FROM {TABLE} WHERE name <> 'gone'; IF n < least THEN RAISE '% rows after %', n, least; END IF; least := n; COMMIT; END LOOP; END $$"
+    ));
+    sessions
+}
+
+fn rest(db: &Database, s: &Session, sessions: Vec<Session>) {
+    let seen = number(s, &format!("SELECT count(*) FROM {TABLE} WHERE name ~ '^w'"));
+    wait::until(db.cluster, &db.name, &format!("(SELECT count(*) FROM {TABLE} WHERE name ~ '^w') > {seen} + 20"))
+        .unwrap();
+    s.query("SELECT pg_advisory_lock(77)").unwrap();
+    for session in &sessions {
+        session.join().unwrap();
+    }
+    assert_eq!(number(s, &format!("SELECT count(*) FROM {TABLE}")), 1000 + number(s, "SELECT sum(n) FROM wrote"));
+    assert_eq!(
+        number(s, &format!("SELECT count(*) FROM {TABLE} WHERE name ~ '^w'")),
+        number(s, "SELECT sum(n) FROM wrote")
+    );
+    assert_eq!(value(s, &format!("SELECT count(*) FROM {TABLE} WHERE name = 'gone'")), "0");
+    s.query("SELECT pg_advisory_unlock(77)").unwrap();
+}
+
+#[test]
+fn writers_and_readers_go_on_while_it_is_split() {
+    let (db, s) = open(SETUP);
+    s.query("CREATE TABLE wrote (n bigint); DROP TRIGGER logs ON \"ev\"\"ents x\"").unwrap();
+    s.query(&call()).unwrap();
+    let sessions = busy(&db);
+    wait::until(db.cluster, &db.name, &format!("(SELECT count(DISTINCT name) FROM {TABLE} WHERE name ~ '^w') = 2"))
+        .unwrap();
+    s.query(SPLIT).unwrap();
+    rest(&db, &s, sessions);
+    assert_eq!(left_over(&s), "0");
+}
+
+#[test]
+fn a_killed_split_is_repeated() {
+    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
+    cluster.create_database("d").unwrap();
+    cluster.create_extension("d").unwrap();
+    let setup = Session::open(&cluster, "d", "setup").unwrap();
+    setup.query(&format!("{SETUP}; CREATE TABLE stop (tag text, objects text)")).unwrap();
+    setup.query(&call()).unwrap();
+    setup
+        .query(
+            "CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+               IF EXISTS (SELECT FROM public.stop s, pg_event_trigger_ddl_commands() d WHERE current_query() ~ 'split_partition' AND s.tag = tg_tag AND d.object_identity ~ s.objects) \
+               THEN PERFORM pg_advisory_lock(1); END IF; END $$; \
+             CREATE EVENT TRIGGER stop ON ddl_command_end EXECUTE FUNCTION stop()",
+        )
+        .unwrap();
+    let before = seen(&setup);
+    let period = value(&setup, "SELECT to_char(now() - interval '3 days', 'YYYYMMDD')");
+    let mut copies = Vec::new();
+    for (round, (tag, objects)) in [
+        ("CREATE TRIGGER", "eventkit_capture".to_owned()),
+        ("CREATE INDEX", period.clone()),
+        ("ALTER TABLE", "notes".to_owned()),
+        ("CREATE POLICY", period),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let s = Session::open(&cluster, "d", "holder").unwrap();
+        s.query(&format!("SELECT pg_advisory_lock(1); TRUNCATE stop; INSERT INTO stop VALUES ('{tag}', '{objects}')"))
+            .unwrap();
+        let victim = Session::open(&cluster, "d", "victim").unwrap();
+        victim.run(SPLIT);
+        wait::until_blocked(&cluster, &victim).unwrap_or_else(|e| panic!("{tag} {objects}: {e}"));
+        cluster.kill_backend(victim.pid()).unwrap();
+        victim.join().unwrap_err();
+        while cluster.log().unwrap().matches("reinitializing").count() <= round {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        cluster.wait_until_ready().unwrap();
+        let s = Session::open(&cluster, "d", "look").unwrap();
+        s.query("TRUNCATE stop").unwrap();
+        assert_eq!(seen(&s), before, "{tag} {objects}");
+        // What is changed between two calls is captured.
+        s.query(&format!(
+            "UPDATE {TABLE} SET user_id = 1 + id % 7 WHERE \"at 't\" > now() - interval '{round} days 12 hours'"
+        ))
+        .unwrap();
+        copies.push(number(&s, "SELECT count(*) FROM pg_constraint WHERE conname = 'partition_bound'"));
+        if round == 3 {
+            break;
+        }
+    }
+    assert!(copies[0] == 0 && copies[1] > 0 && copies[2] > copies[1], "{copies:?}");
+    let s = Session::open(&cluster, "d", "last").unwrap();
+    let content = lines(&s, &format!("SELECT md5(string_agg(t::text, ' ' ORDER BY id)) FROM {TABLE} t"));
+    s.query(SPLIT).unwrap();
+    assert_eq!(seen(&s), before);
+    assert_eq!(lines(&s, &format!("SELECT md5(string_agg(t::text, ' ' ORDER BY id)) FROM {TABLE} t")), content);
+    assert_eq!(left_over(&s), "0");
+}
+
+#[test]
+fn what_cannot_be_split() {
+    let (db, s) = open(
+        "CREATE TABLE e (at timestamptz); INSERT INTO e SELECT now() - n * interval '1 day' FROM generate_series(0, 5) n",
+    );
+    let guest = format!("guest_{}", db.name);
+    s.query("CALL eventkit.convert_table('e', 'at')").unwrap();
+    s.query(&format!("CREATE TABLE other (at timestamptz); CREATE ROLE {guest} LOGIN; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {guest}; GRANT ALL ON e TO {guest}")).unwrap();
+    for (arguments, state) in [
+        ("NULL", "22004"),
+        ("'other'", "42809"),
+        ("'e', 'other'", "42809"),
+        ("'e', '99999'", "42809"),
+        ("'e', lock_timeout => '0'", "22023"),
+    ] {
+        let refused = fails(&s, &format!("CALL eventkit.split_partition({arguments})"));
+        assert_eq!(refused.sqlstate, state, "{arguments}: {refused}");
+    }
+    let name = value(&s, "SELECT format('e_%s', to_char(now() AT TIME ZONE 'UTC' - interval '2 days', 'YYYYMMDD'))");
+    s.query(&format!("CREATE TABLE {name} (x int)")).unwrap();
+    let refused = fails(&s, "CALL eventkit.split_partition('e')");
+    assert!(refused.sqlstate == "42P07" && refused.message.contains(&name), "{refused}");
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    assert_eq!(fails(&as_guest, "CALL eventkit.split_partition('e')").sqlstate, "42501");
+    s.query(&format!("DROP TABLE {name}")).unwrap();
+    // A reader that stays holds the exchange up; the copies stay, and the next call goes on.
+    let reader = db.session("reader").unwrap();
+    reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+    let refused = fails(&s, "CALL eventkit.split_partition('e', lock_timeout => '5 milliseconds')");
+    assert_eq!(refused.sqlstate, "55P03", "{refused}");
+    s.query("INSERT INTO e VALUES (now() - interval '3 days')").unwrap();
+    assert_eq!(fails(&s, "TRUNCATE e").sqlstate, "55006");
+    reader.query("COMMIT").unwrap();
+    s.query("CALL eventkit.split_partition('e')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) || ' ' || count(DISTINCT tableoid) FROM e"), "7 6");
+    assert_eq!(left_over(&s), "0");
 }

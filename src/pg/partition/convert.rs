@@ -22,7 +22,7 @@ use pgrx::prelude::*;
 const DAY: i64 = 86_400_000_000;
 
 /// What hangs on a table, as the server tells it; the text is also what a change is seen by.
-fn dependents(table: Oid, key: &str) -> Result<(Dependents, String)> {
+pub fn dependents(table: Oid, key: &str) -> Result<(Dependents, String)> {
     let text = catalog::one::<String>(include_str!("dependents.sql"), &[table.into(), key.into()])?;
     let text = text.ok_or_else(|| error::no_such_table("table"))?;
     Ok((Dependents::read(&text)?, text))

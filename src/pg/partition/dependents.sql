@@ -42,7 +42,7 @@ WITH it AS (
 ), indexes AS (
   SELECT i.*, x.relname, x.reltablespace, k.oid AS conoid, k.contype, k.condeferrable, k.condeferred,
     coalesce(to_jsonb(i) ->> 'indnullsnotdistinct', 'false') AS alike,
-    i.indisunique AND NOT it.key = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS lacks_key,
+    i.indisunique AND NOT coalesce(it.key = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false) AS lacks_key,
     format('CREATE %sINDEX %I ON %s%I.%I ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, x.relname, CASE WHEN it.relkind = 'p' THEN 'ONLY ' END, it.nspname, it.relname) AS head,
     pg_get_indexdef(i.indexrelid) AS def
   FROM it JOIN pg_index i ON i.indrelid = it.oid AND i.indislive JOIN pg_class x ON x.oid = i.indexrelid

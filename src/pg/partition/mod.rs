@@ -6,6 +6,7 @@ mod catalog;
 mod convert;
 mod periods;
 mod plans;
+mod split;
 mod target;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
@@ -66,6 +67,11 @@ pgrx::extension_sql_file!(
     "../../../sql/partition_convert.sql",
     name = "partition_convert",
     requires = ["partition_attach", "partition_manage", convert::plan_convert_table, convert::conversion_fingerprint]
+);
+pgrx::extension_sql_file!(
+    "../../../sql/partition_split.sql",
+    name = "partition_split",
+    requires = ["partition_convert", split::plan_split_partition]
 );
 
 /// From 1970-01-01 to 2000-01-01, where the server counts from.

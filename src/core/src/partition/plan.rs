@@ -4,6 +4,7 @@ mod adopt;
 mod attach;
 pub mod convert;
 mod like;
+pub mod split;
 
 pub use adopt::adopt;
 

@@ -5,7 +5,7 @@ mod carry;
 mod dependents;
 mod refuse;
 
-pub use dependents::Dependents;
+pub use dependents::{Dependents, ForeignKey};
 pub use refuse::rows_far_ahead;
 
 use super::super::bound::Bound;
