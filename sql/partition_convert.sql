@@ -27,16 +27,18 @@ SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 SET default_tablespac
 AS $$
 #variable_conflict use_variable
 DECLARE
-  statements CONSTANT text[] := ARRAY(SELECT p.statement FROM unnest(planned) p ORDER BY p.step);
-  milliseconds bigint := eventkit.lock_timeout_setting(lock_timeout)::bigint;
+  statements text[] := ARRAY(SELECT p.statement FROM unnest(planned) p ORDER BY p.step);
+  milliseconds CONSTANT bigint := eventkit.lock_timeout_setting(lock_timeout)::bigint;
   detail text;
   hint text;
 BEGIN
+  PERFORM set_config('lock_timeout', milliseconds::text, true);
   -- Who waits for one lock and holds another gives way before the server looks for a deadlock and ends somebody else's statement.
   IF (SELECT count(*) FROM unnest(planned) p WHERE p.lock = 'ACCESS EXCLUSIVE') > 1 THEN
-    milliseconds := least(milliseconds, (SELECT greatest(s.setting::bigint * 2 / 5, 1) FROM pg_settings s WHERE s.name = 'deadlock_timeout'));
+    statements := statements[1:1] || (
+      SELECT format('SET LOCAL lock_timeout = %s', least(milliseconds, greatest(s.setting::bigint * 2 / 5, 1)))
+      FROM pg_settings s WHERE s.name = 'deadlock_timeout') || statements[2:];
   END IF;
-  PERFORM set_config('lock_timeout', milliseconds::text, true);
   PERFORM eventkit.execute_with_retries(statements);
   RETURN NULL;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN

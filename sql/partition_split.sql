@@ -1,4 +1,4 @@
--- split_partition: a partition of many periods becomes one for each, while others read and write.
+-- split_partition and unpartition_table: rows are copied while others read and write, then the copies take their place.
 
 CREATE FUNCTION eventkit.apply_captured(changes regclass, part regclass, key name, range text) RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -45,23 +45,16 @@ $$;
 COMMENT ON FUNCTION eventkit.apply_captured(regclass, regclass, name, text) IS
 'Applies the captured changes of a range to the copy of its rows, in their order, and returns how many; split_partition calls it. SELECT eventkit.apply_captured(''app.events_adopted_changes'', ''app.events_20240101'', ''at'', ''"at" IS NOT NULL'')';
 
-CREATE PROCEDURE eventkit.split_partition(parent regclass, partition regclass DEFAULT NULL, lock_timeout interval DEFAULT '2 seconds')
+CREATE PROCEDURE eventkit.run_copying_plan(planned eventkit.plan_step[], parent text, lock_timeout interval)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
-  planned eventkit.plan_step[];
   step eventkit.plan_step;
   phase eventkit.plan_step[] := '{}';
   copies pg_catalog.bool := false;
   failure pg_catalog.jsonb;
 BEGIN
-  -- Where COMMIT is not allowed, these two say so before there is anything to lose.
-  PERFORM eventkit.refuse_transaction_block('split_partition');
-  COMMIT;
-  PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  planned := ARRAY(SELECT p FROM eventkit.plan_split_partition(parent, partition) p ORDER BY p.step);
-  COMMIT;
   FOREACH step IN ARRAY planned LOOP
     IF step.statement IS NULL THEN
       RAISE NOTICE '%', step.reason;
@@ -85,15 +78,34 @@ BEGIN
       RAISE EXCEPTION USING
         ERRCODE = failure OPERATOR(pg_catalog.->>) 'state',
         MESSAGE = failure OPERATOR(pg_catalog.->>) 'message',
-        DETAIL = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'detail', ''), pg_catalog.format('Splitting a partition of %s.', parent)),
+        DETAIL = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'detail', ''), pg_catalog.format('Copying rows of %s.', parent)),
         HINT = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'hint', ''),
-          'Remove the cause, then call again: copies that are finished stay, and changes are captured until the split is done.');
+          'Remove the cause, then call again: what is finished stays, and changes are captured until all is done.');
     END IF;
     IF copies THEN
       RAISE NOTICE '% is copied', step.target;
       copies := false;
     END IF;
   END LOOP;
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.run_copying_plan(eventkit.plan_step[], text, interval) IS
+'Runs a plan that copies rows while their changes are captured, and commits each transaction of it; split_partition and unpartition_table call it. CALL eventkit.run_copying_plan(ARRAY(SELECT p FROM eventkit.plan_split_partition(''app.events'') p), ''app.events'', ''2 seconds'')';
+
+CREATE PROCEDURE eventkit.split_partition(parent regclass, partition regclass DEFAULT NULL, lock_timeout interval DEFAULT '2 seconds')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  planned eventkit.plan_step[];
+BEGIN
+  -- Where COMMIT is not allowed, these two say so before there is anything to lose.
+  PERFORM eventkit.refuse_transaction_block('split_partition');
+  COMMIT;
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  planned := ARRAY(SELECT p FROM eventkit.plan_split_partition(parent, partition) p ORDER BY p.step);
+  COMMIT;
+  CALL eventkit.run_copying_plan(planned, parent::pg_catalog.text, lock_timeout);
 END
 $$;
 
@@ -104,3 +116,27 @@ REVOKE EXECUTE ON PROCEDURE eventkit.split_partition(regclass, regclass, interva
 
 COMMENT ON FUNCTION eventkit.plan_split_partition(regclass, regclass) IS
 'Shows the steps of split_partition without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_split_partition(''app.events'')';
+
+CREATE PROCEDURE eventkit.unpartition_table(parent regclass, lock_timeout interval DEFAULT '2 seconds')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  planned eventkit.plan_step[];
+BEGIN
+  -- Where COMMIT is not allowed, these two say so before there is anything to lose.
+  PERFORM eventkit.refuse_transaction_block('unpartition_table');
+  COMMIT;
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  planned := ARRAY(SELECT p FROM eventkit.plan_unpartition_table(parent) p ORDER BY p.step);
+  COMMIT;
+  CALL eventkit.run_copying_plan(planned, parent::pg_catalog.text, lock_timeout);
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.unpartition_table(regclass, interval) IS
+'Makes a plain table of a partitioned one, under its name and with all that hangs on it: rows are copied while others read and write, changes are captured meanwhile, and one short transaction exchanges the two; the partitions are dropped. Undoes convert_table. CALL eventkit.unpartition_table(''app.events'')';
+
+REVOKE EXECUTE ON PROCEDURE eventkit.unpartition_table(regclass, interval) FROM PUBLIC;
+
+COMMENT ON FUNCTION eventkit.plan_unpartition_table(regclass) IS
+'Shows the steps of unpartition_table without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_unpartition_table(''app.events'')';

@@ -21,9 +21,9 @@ use pgrx::prelude::*;
 
 const DAY: i64 = 86_400_000_000;
 
-/// What hangs on a table, as the server tells it; the text is also what a change is seen by.
-pub fn dependents(table: Oid, key: &str) -> Result<(Dependents, String)> {
-    let text = catalog::one::<String>(include_str!("dependents.sql"), &[table.into(), key.into()])?;
+/// What hangs on a table that is to be partitioned, or made plain, as the server tells it; the text is also what a change is seen by.
+pub fn dependents(table: Oid, key: &str, to_plain: bool) -> Result<(Dependents, String)> {
+    let text = catalog::one::<String>(include_str!("dependents.sql"), &[table.into(), key.into(), to_plain.into()])?;
     let text = text.ok_or_else(|| error::no_such_table("table"))?;
     Ok((Dependents::read(&text)?, text))
 }
@@ -86,18 +86,13 @@ fn plan_convert_table(
         }
         let unit = key_unit.as_deref().map(KeyUnit::read).transpose()?;
         let mut of = catalog::parent(table)?;
-        let (found, seen) = dependents(table, &key)?;
+        let (found, seen) = dependents(table, &key, false)?;
         let manage = manage_call(&of, &told, &rest, unit);
         if of.refusal.is_none() && of.key.as_ref().is_some_and(|of_parent| of_parent.column == key) && of.caller_owns {
             return Ok(convert::finish(&of, &found, &manage));
         }
         let key = convert::convertible(&of, &found, &key, unit, given(extend_keys, "extend_keys")?)?;
-        let guard = format!(
-            "SELECT eventkit.expect_unchanged({}::pg_catalog.regclass, {}, {})",
-            literal(&of.qualified()),
-            literal(&key.column),
-            literal(&fingerprint(table, &seen)?)
-        );
+        let guard = guard(table, &of, &key.column, &seen)?;
         // As the parent that it becomes.
         of.refusal = None;
         of.key = Some(key.clone());
@@ -108,6 +103,16 @@ fn plan_convert_table(
         convert::convert(&of, &found, Told { key: &key, bound, guard: &guard, manage: &manage })
     };
     plan_rows(steps().or_raise())
+}
+
+/// The statement that refuses to go on when a table, or what hangs on it, was changed.
+pub fn guard(table: Oid, of: &Parent, key: &str, seen: &str) -> Result<String> {
+    Ok(format!(
+        "SELECT eventkit.expect_unchanged({}::pg_catalog.regclass, {}, {})",
+        literal(&of.qualified()),
+        literal(key),
+        literal(&fingerprint(table, seen)?)
+    ))
 }
 
 /// The first time behind the adopted partition: the end of the period of the newest row, or of a day from now if that is later.
@@ -156,7 +161,8 @@ fn manage_call(table: &Parent, told: &Settings, rest: &Rest, unit: Option<KeyUni
 fn fingerprint(table: Oid, seen: &str) -> Result<String> {
     // What the conversion itself changes before the hand-over does not count.
     let text = catalog::one::<String>(
-        "SELECT md5(($2::jsonb - '{key,bound_left,taken}'::text[])::text || (SELECT jsonb_agg(jsonb_build_array(a.attname, a.atttypid, a.atttypmod, \
+        "SELECT md5(($2::jsonb - '{key,bound_left,taken}'::text[] - (CASE WHEN $2::jsonb ->> 'partitioned' = 'true' THEN 'refusals' ELSE '' END))::text || \
+         (SELECT coalesce(string_agg(i.inhrelid || ' ' || c.relfilenode, ' ' ORDER BY i.inhrelid), '') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1) || (SELECT jsonb_agg(jsonb_build_array(a.attname, a.atttypid, a.atttypmod, \
          a.attcollation, a.attidentity, a.attgenerated, a.attisdropped, pg_get_expr(d.adbin, d.adrelid)) ORDER BY a.attnum) \
          FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = $1 AND a.attnum > 0)::text \
          || (SELECT coalesce(string_agg(pg_get_constraintdef(k.oid), ' ' ORDER BY k.conname), '') FROM pg_constraint k \
@@ -181,7 +187,7 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 fn conversion_fingerprint(table: Option<Oid>, key: Option<&core::ffi::CStr>) -> Option<String> {
     let text = || -> Result<String> {
         let (table, key) = (given(table, "table")?, given(key, "key")?.to_string_lossy().into_owned());
-        fingerprint(table, &dependents(table, &key)?.1)
+        fingerprint(table, &dependents(table, &key, false)?.1)
     };
     Some(text().or_raise())
 }

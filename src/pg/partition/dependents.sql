@@ -1,4 +1,5 @@
--- What hangs on one table ($1) that is to hand its name over to another, key column $2, as the JSON that
+-- What hangs on one table ($1) that is to hand its name over to another, key column $2, and whether
+-- it is partitioned and shall be plain again ($3), as the JSON that
 -- core::partition::plan::convert::Dependents reads. Runs with search_path pg_catalog, so that every text names its schema.
 -- No backslash in the patterns: they are read with the session's standard_conforming_strings.
 WITH it AS (
@@ -24,7 +25,7 @@ WITH it AS (
   UNION ALL SELECT 'pg_statistic_ext'::regclass, e.oid FROM it JOIN pg_statistic_ext e ON e.stxrelid = it.oid
   UNION ALL SELECT 'pg_rewrite'::regclass, r.oid FROM it JOIN pg_rewrite r ON r.ev_class = it.oid
 ), needs AS (
-  SELECT DISTINCT d.classid, d.objid, d.refclassid, d.refobjid
+  SELECT DISTINCT d.classid, d.objid, d.objsubid, d.refclassid, d.refobjid
   FROM members m JOIN pg_depend d ON d.refclassid = m.class AND d.refobjid = m.object
   WHERE NOT EXISTS (SELECT FROM members o WHERE o.class = d.classid AND o.object = d.objid)
 ), views AS (
@@ -61,6 +62,7 @@ WITH it AS (
 ), refusals (rank, what, why, hint) AS (
   SELECT 1, 'it is ' || w.what, 'A plain table of its own can be converted.', 'Name a plain table.'
   FROM it CROSS JOIN LATERAL (SELECT CASE
+    WHEN it.relkind = 'p' AND ($3 OR it.relispartition) THEN CASE WHEN it.relispartition THEN 'a partition itself' END
     WHEN it.relkind <> 'r' THEN CASE it.relkind WHEN 'p' THEN 'partitioned already' WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'
       WHEN 'f' THEN 'a foreign table' WHEN 'S' THEN 'a sequence' ELSE 'no table' END
     WHEN it.relpersistence = 't' THEN 'a temporary table' WHEN it.relpersistence = 'u' THEN 'an unlogged table'
@@ -80,6 +82,9 @@ WITH it AS (
   UNION ALL SELECT 4, format('%s uses its row type', pg_describe_object(d.classid, d.objid, 0)),
     'The row type stays with the old table; a column, argument or result of that type cannot be given another.', 'Use single columns, or jsonb, instead of the row type.'
   FROM needs d WHERE d.refclassid = 'pg_type'::regclass
+    -- But for the table that keeps its changes.
+    AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM it JOIN pg_class l ON l.oid = d.objid AND l.relnamespace = it.relnamespace AND l.relname ~ '_changes$'
+      JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum = d.objsubid AND a.attname = 'changed' WHERE it.relkind = 'p'))
   UNION ALL SELECT 5, format('%s names it', pg_describe_object(d.classid, d.objid, 0)),
     'Changes would be published under the names of partitions, which a subscriber may not have.', 'Take it out of the publication, convert, and put it back with publish_via_partition_root = true.'
   FROM needs d WHERE d.classid = 'pg_publication_rel'::regclass
@@ -88,9 +93,9 @@ WITH it AS (
   FROM it JOIN pg_publication p ON NOT p.pubviaroot AND (p.puballtables OR EXISTS (SELECT FROM pg_publication_namespace s WHERE s.pnpubid = p.oid AND s.pnnspid = it.relnamespace))
   WHERE it.relkind = 'r'
   UNION ALL SELECT 6, format('constraint %I is an exclusion or goes by periods', k.conname), 'It would hold in each partition alone.', format('Drop it first: ALTER TABLE %s DROP CONSTRAINT %I.', it.shown, k.conname)
-  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE k.contype = 'x' OR coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'true'
+  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE it.relkind <> 'p' AND (k.contype = 'x' OR coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'true')
   UNION ALL SELECT 6, format('constraint %I is not validated', k.conname), 'A constraint of a partitioned table holds for all rows.', format('Prove it first: ALTER TABLE %s VALIDATE CONSTRAINT %I.', it.shown, k.conname)
-  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE NOT k.convalidated AND NOT (k.contype = 'c' AND k.conname = 'partition_bound')
+  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE NOT k.convalidated AND it.relkind <> 'p' AND NOT (k.contype = 'c' AND k.conname = 'partition_bound')
   UNION ALL SELECT 6, format('constraint %I is NO INHERIT', k.conname), 'A partitioned table has no constraint of its own alone.', format('Add it again without NO INHERIT: ALTER TABLE %s DROP CONSTRAINT %I.', it.shown, k.conname)
   FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE k.contype IN ('c', 'n') AND k.connoinherit AND it.relkind = 'r'
   UNION ALL SELECT 7, format('index %I is not valid', x.relname), 'A build of it was stopped.', format('Finish or drop it: REINDEX INDEX CONCURRENTLY %I.%I.', it.nspname, x.relname)
@@ -107,7 +112,7 @@ WITH it AS (
       ELSE 'Drop the foreign key, convert, and add it again.' END AS hint) w
   WHERE w.why IS NOT NULL
   UNION ALL SELECT 8, format('trigger %I is FOR EACH ROW with a transition table', t.tgname), 'The server has no such triggers on partitioned tables.', format('Make it FOR EACH STATEMENT, or drop it: DROP TRIGGER %I ON %s.', t.tgname, it.shown)
-  FROM it JOIN pg_trigger t ON t.tgrelid = it.oid AND NOT t.tgisinternal WHERE t.tgtype & 1 = 1 AND (t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL)
+  FROM it JOIN pg_trigger t ON t.tgrelid = it.oid AND NOT t.tgisinternal AND it.relkind <> 'p' WHERE t.tgtype & 1 = 1 AND (t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL)
   UNION ALL SELECT 9, format('%s belongs to another role', pg_describe_object(o.class, o.object, 0)), 'It has to be made to see the new table, which only its owner may do.', 'Call as a role with the rights of all owners.'
   FROM (SELECT 'pg_class'::regclass::oid AS class, v.oid AS object, v.relowner AS owner FROM views v
     UNION ALL SELECT 'pg_proc'::regclass, f.oid, f.proowner FROM functions f
@@ -118,7 +123,8 @@ WITH it AS (
   WHERE d.classid <> 'pg_constraint'::regclass
   UNION ALL SELECT 11, format('%s depends on it', pg_describe_object(d.classid, d.objid, 0)), 'A thing of this kind is not carried.', 'Drop it, convert, and create it again.'
   FROM it, needs d
-  WHERE d.classid NOT IN ('pg_rewrite'::regclass, 'pg_publication_rel'::regclass)
+  -- What partitions have of their parent goes with them.
+  WHERE it.relkind <> 'p' AND d.classid NOT IN ('pg_rewrite'::regclass, 'pg_publication_rel'::regclass)
     AND d.refclassid <> 'pg_type'::regclass
     AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM referencing k WHERE k.oid = d.objid))
     AND NOT (d.classid = 'pg_proc'::regclass AND EXISTS (SELECT FROM functions f WHERE f.oid = d.objid))
@@ -138,7 +144,9 @@ SELECT jsonb_build_object(
         WHEN 'timestamptz'::regtype THEN 'timestamptz' WHEN 'int8'::regtype THEN 'bigint' WHEN 'uuid'::regtype THEN 'uuid' END)
     FROM pg_attribute a WHERE a.attrelid = it.oid AND a.attnum = it.key),
   'bound_left', EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = it.oid AND k.contype = 'c' AND k.conname = 'partition_bound'),
-  'taken', (SELECT coalesce(jsonb_agg(o.relname), '[]') FROM pg_class o WHERE o.relnamespace IN (SELECT it.relnamespace UNION ALL SELECT e.stxnamespace FROM pg_statistic_ext e WHERE e.stxrelid = it.oid) AND o.relname ~ '_adopted$'),
+  'taken', (SELECT coalesce(jsonb_agg(o.name), '[]') FROM (SELECT c.relname AS name, c.relnamespace AS schema FROM pg_class c
+      UNION ALL SELECT x.stxname, x.stxnamespace FROM pg_statistic_ext x) o
+    WHERE o.schema IN (SELECT it.relnamespace UNION ALL SELECT e.stxnamespace FROM pg_statistic_ext e WHERE e.stxrelid = it.oid) AND o.name ~ '_adopted$'),
   'indexes', (SELECT coalesce(jsonb_agg(jsonb_build_object(
       'name', x.relname, 'unique', x.indisunique, 'primary', x.indisprimary, 'lacks_key', x.lacks_key,
       'definition', CASE WHEN starts_with(coalesce(l.def, x.def), coalesce(l.head, x.head)) THEN substr(coalesce(l.def, x.def), length(coalesce(l.head, x.head)) + 1) END,
@@ -169,7 +177,7 @@ SELECT jsonb_build_object(
     FROM referencing k),
   'triggers', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', t.tgname, 'definition', pg_get_triggerdef(t.oid), 'comment', obj_description(t.oid, 'pg_trigger'),
       'enabled', CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' END) ORDER BY t.tgname), '[]')
-    FROM pg_trigger t WHERE t.tgrelid = it.oid AND NOT t.tgisinternal),
+    FROM pg_trigger t WHERE t.tgrelid = it.oid AND NOT t.tgisinternal AND t.tgname NOT IN ('eventkit_capture', 'eventkit_truncate')),
   'views', (SELECT coalesce(jsonb_agg(jsonb_build_object('schema', v.nspname, 'name', v.relname, 'owner', pg_get_userbyid(v.relowner), 'definition', rtrim(pg_get_viewdef(v.oid), ';'),
       'options', coalesce(v.reloptions, '{}')) ORDER BY v.oid), '[]') FROM views v),
   'functions', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', f.oid::regprocedure::text, 'definition', pg_get_functiondef(f.oid)) ORDER BY f.oid), '[]') FROM functions f),

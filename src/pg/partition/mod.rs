@@ -10,6 +10,7 @@ mod split;
 mod target;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
+mod unpartition;
 
 use eventkit_core::error::Result;
 use eventkit_core::partition::error;
@@ -71,7 +72,7 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../../../sql/partition_split.sql",
     name = "partition_split",
-    requires = ["partition_convert", split::plan_split_partition]
+    requires = ["partition_convert", split::plan_split_partition, unpartition::plan_unpartition_table]
 );
 
 /// From 1970-01-01 to 2000-01-01, where the server counts from.

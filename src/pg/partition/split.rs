@@ -48,7 +48,7 @@ fn plan_split_partition(
         let table = given(parent, "parent")?;
         let target = Target::read(table)?;
         let key = target.key()?;
-        let (found, _) = dependents(table, &key.column)?;
+        let (found, _) = dependents(table, &key.column, false)?;
         let wide = match partition {
             Some(partition) => {
                 let placed = target.placed.iter().find(|placed| placed.table == partition);

@@ -5,6 +5,7 @@ mod attach;
 pub mod convert;
 mod like;
 pub mod split;
+pub mod unpartition;
 
 pub use adopt::adopt;
 

@@ -5,6 +5,7 @@ mod carry;
 mod dependents;
 mod refuse;
 
+pub(super) use carry::{Indexes, away, dependents, over};
 pub use dependents::{Dependents, ForeignKey};
 pub use refuse::rows_far_ahead;
 
@@ -17,7 +18,7 @@ use super::{BOUND_CHECK, like};
 use crate::error::Result;
 
 /// What stands behind the names of the adopted table and of what belongs to it.
-const ADOPTED: &str = "adopted";
+pub(super) const ADOPTED: &str = "adopted";
 
 /// Checks that a table can be converted by this caller, and gives its key.
 ///
@@ -88,9 +89,9 @@ pub fn convert(table: &Parent, found: &Dependents, told: Told<'_>) -> Result<Vec
         &name,
         "under the locks all is still as it was when this was planned",
     ));
-    steps.extend(carry::away(table, found, &name, &adopted, &mut taken));
+    steps.extend(away(table, found, &name, &adopted, &mut taken));
     steps.extend(parent(table, told.key, &name, &adopted));
-    steps.extend(carry::over(table, found, &name, &adopted)?);
+    steps.extend(over(table, found, &name, &adopted, Indexes::ToMake)?);
     steps.push(Step::unseen(
         format!("ALTER TABLE {name} ATTACH PARTITION {adopted} {}", told.bound.for_values(told.key)?),
         &name,
@@ -101,7 +102,7 @@ pub fn convert(table: &Parent, found: &Dependents, told: Told<'_>) -> Result<Vec
         &adopted,
         "the bound says the same now",
     ));
-    steps.extend(carry::dependents(found));
+    steps.extend(dependents(found));
     steps.push(Step::commit(&name));
     steps.extend(rest(found, told.manage, &name));
     Ok(steps)
@@ -160,8 +161,8 @@ fn proofs(found: &Dependents, told: Told<'_>, name: &str) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// The locks of the hand-over: views first, as their readers take them, then tables by Oid.
-fn locks(table: &Parent, found: &Dependents, name: &str) -> Vec<Step> {
+/// The locks of the hand-over: views first, as their readers take them, then the table, those that refer to it, those that it refers to.
+pub(super) fn locks(table: &Parent, found: &Dependents, name: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = found
         .views
         .iter()
@@ -175,7 +176,10 @@ fn locks(table: &Parent, found: &Dependents, name: &str) -> Vec<Step> {
             )
         })
         .collect();
-    for linked in &table.linked {
+    // Who waits for the table holds little else; what refers to it comes next, as its writers take it.
+    let mut linked: Vec<_> = table.linked.iter().collect();
+    linked.sort_by_key(|linked| (!linked.is_parent, linked.referenced));
+    for linked in linked {
         let target = qualified(&linked.schema, &linked.name);
         if !linked.lockable && !linked.is_parent {
             continue;

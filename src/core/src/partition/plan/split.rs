@@ -30,7 +30,19 @@ pub struct Part {
 /// The name of the table that keeps the changes of a partition while it is split.
 #[must_use]
 pub fn log_name(wide: &Partition) -> String {
-    suffixed(&wide.name, "changes")
+    log_of(&wide.name)
+}
+
+/// The triggers by which changes are captured.
+pub(super) const TRIGGERS: [&str; 2] = ["eventkit_capture", "eventkit_truncate"];
+
+pub(super) fn log_of(name: &str) -> String {
+    suffixed(name, "changes")
+}
+
+/// The function of those triggers, quoted and qualified.
+pub(super) fn capture_of(schema: &str, name: &str) -> String {
+    qualified(schema, &suffixed(name, "capture"))
 }
 
 /// The steps of a split, `COMMIT` behind each transaction. Takes the parent, what hangs on it, the wide partition, its parts in order of time,
@@ -48,7 +60,7 @@ pub fn split(
     let (source, log) = (wide.qualified(), qualified(&wide.schema, &log_name(wide)));
     let mut steps = Vec::new();
     if !captured {
-        steps.extend(capture(parent, wide, &source, &log));
+        steps.extend(capture(parent, &wide.schema, &wide.name, &source));
     }
     for part in parts.iter().rev() {
         steps.extend(fill(parent, key, &source, &log, part)?);
@@ -80,8 +92,8 @@ pub fn finish(parent: &Parent, found: &Dependents) -> Vec<Step> {
 }
 
 /// From its end on, each change of a row of the wide partition is kept.
-fn capture(parent: &Parent, wide: &Partition, source: &str, log: &str) -> Vec<Step> {
-    let function = qualified(&wide.schema, &suffixed(&wide.name, "capture"));
+pub(super) fn capture(parent: &Parent, schema: &str, name: &str, source: &str) -> Vec<Step> {
+    let (function, log) = (capture_of(schema, name), &qualified(schema, &log_of(name)));
     let mut steps = vec![
         Step::unseen(
             format!(
@@ -131,9 +143,7 @@ fn capture(parent: &Parent, wide: &Partition, source: &str, log: &str) -> Vec<St
             "belongs to the owner of the parent",
         ));
     }
-    for (trigger, when) in
-        [("eventkit_capture", "AFTER INSERT OR UPDATE OR DELETE"), ("eventkit_truncate", "BEFORE TRUNCATE")]
-    {
+    for (trigger, when) in TRIGGERS.into_iter().zip(["AFTER INSERT OR UPDATE OR DELETE", "BEFORE TRUNCATE"]) {
         let each = if when.starts_with("AFTER") { "ROW" } else { "STATEMENT" };
         steps.push(Step::locking(
             format!("CREATE TRIGGER {trigger} {when} ON {source} FOR EACH {each} EXECUTE FUNCTION {function}()"),
@@ -216,7 +226,9 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
     let mut steps = Vec::new();
     let exclusive =
         |statement: String, target: &str, reason: &str| Step::locking(statement, Lock::AccessExclusive, target, reason);
-    for linked in parent.linked.iter().filter(|l| l.lockable || l.is_parent) {
+    let mut linked: Vec<_> = parent.linked.iter().filter(|l| l.lockable || l.is_parent).collect();
+    linked.sort_by_key(|linked| (!linked.is_parent, linked.referenced));
+    for linked in linked {
         let target = qualified(&linked.schema, &linked.name);
         let only = if linked.referenced && !linked.is_parent { "" } else { "ONLY " };
         steps.push(exclusive(
@@ -275,7 +287,7 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
     let drop = |statement: String, target: &str| exclusive(statement, target, "all its rows are in the parts");
     steps.push(drop(format!("DROP TABLE {log}"), &log));
     steps.push(drop(format!("DROP TABLE {source}"), &source));
-    let function = qualified(&wide.schema, &suffixed(&wide.name, "capture"));
+    let function = capture_of(&wide.schema, &wide.name);
     steps.push(drop(format!("DROP FUNCTION {function}()"), &function));
     steps.push(Step::commit(&table));
     Ok(steps)
@@ -290,7 +302,7 @@ fn add_back(foreign: &ForeignKey, other: &str) -> String {
 }
 
 /// The foreign keys to the parent are proved again, and statistics gathered.
-fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
+pub(super) fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
     let mut steps = Vec::new();
     for foreign in &found.referencing {
         let other = qualified(&foreign.schema, &foreign.table);

@@ -11,7 +11,7 @@ use crate::error::Result;
 
 /// What leaves the old table, so that its names are free: foreign keys to it, triggers, the names of indexes, statistics and identity sequences,
 /// and the table's own name. Names made are added to `taken`.
-pub(super) fn away(
+pub(in super::super) fn away(
     table: &Parent,
     found: &Dependents,
     name: &str,
@@ -88,18 +88,46 @@ fn index_away(table: &Parent, index: &Index, adopted: &str, taken: &mut Vec<Stri
     steps
 }
 
+/// What the table that takes the name has of its indexes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Indexes {
+    /// Nothing: it is empty, they are made here.
+    ToMake,
+    /// They are there, under their names: it is filled, and its foreign keys are proved later.
+    Made,
+}
+
 /// What the new parent gets: sequences, indexes, foreign keys, policies, rights, statistics, triggers.
-pub(super) fn over(table: &Parent, found: &Dependents, name: &str, adopted: &str) -> Result<Vec<Step>> {
+pub(in super::super) fn over(
+    table: &Parent,
+    found: &Dependents,
+    name: &str,
+    adopted: &str,
+    indexes: Indexes,
+) -> Result<Vec<Step>> {
     let mut steps = sequences(found, name, adopted);
-    for index in &found.indexes {
+    let filled = indexes == Indexes::Made;
+    for index in found.indexes.iter().filter(|_| !filled) {
         steps.extend(index_over(table, index, name)?);
     }
+    for index in found.indexes.iter().filter(|_| filled) {
+        if let Some(comment) = &index.constraint_comment {
+            let statement =
+                format!("COMMENT ON CONSTRAINT {} ON {name} IS {}", identifier(&index.name), literal(comment));
+            steps.push(Step::unseen(statement, name, "described as before"));
+        }
+    }
+    let proved = if filled { " NOT VALID" } else { "" };
     for key in &found.foreign_keys {
         steps.push(Step::locking(
-            format!("ALTER TABLE {name} ADD CONSTRAINT {} {}", identifier(&key.name), key.definition),
+            format!("ALTER TABLE {name} ADD CONSTRAINT {} {}{proved}", identifier(&key.name), key.definition),
             Lock::ShareRowExclusive,
             qualified(&key.schema, &key.table),
-            "the new parent is empty: no row is checked; the attach takes over what the old table has proved",
+            if filled {
+                "holds for every change from now on, and is proved for the rest below"
+            } else {
+                "the new parent is empty: no row is checked; the attach takes over what the old table has proved"
+            },
         ));
         steps.extend(constraint_comment(key, name));
     }
@@ -284,7 +312,7 @@ fn statistics(table: &Parent, found: &Dependents, name: &str) -> Vec<Step> {
 }
 
 /// What refers to the table by its address is made to see the one that has its name now.
-pub(super) fn dependents(found: &Dependents) -> Vec<Step> {
+pub(in super::super) fn dependents(found: &Dependents) -> Vec<Step> {
     let mut steps = Vec::new();
     for view in &found.views {
         let quoted = qualified(&view.schema, &view.name);
