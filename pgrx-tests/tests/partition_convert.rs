@@ -166,7 +166,7 @@ fn writers_and_readers_see_no_error_and_lose_nothing() {
     let writers: Vec<Session> = (0..3).map(|n| db.session(&format!("writer {n}")).unwrap()).collect();
     for (n, writer) in writers.iter().enumerate() {
         writer.run(&format!(
-            "DO $$ DECLARE i int := 0; BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77) LOOP \
+            "DO $$ DECLARE i int := 0; BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) LOOP \
                i := i + 1; \
                INSERT INTO {TABLE} (user_id, name, \"at 't\") VALUES (1 + i % 10, 'w{n}', now() - i % 50 * interval '1 hour'); \
                UPDATE {TABLE} SET name = 'w{n}' WHERE id = (SELECT max(id) FROM {TABLE} WHERE name = 'w{n}'); \
@@ -524,7 +524,7 @@ fn busy(db: &Database) -> Vec<Session> {
     let sessions: Vec<Session> = (0..3).map(|n| db.session(&format!("busy {n}")).unwrap()).collect();
     for (n, session) in sessions.iter().enumerate().take(2) {
         session.run(&format!(
-            "DO $$ DECLARE i int := 0; BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77) LOOP \
+            "DO $$ DECLARE i int := 0; BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) LOOP \
                i := i + 1; \
                INSERT INTO {TABLE} (user_id, name, \"at 't\") VALUES (1 + i % 10, 'w{n}', now() - i % 40 * interval '1 day'); \
                UPDATE {TABLE} SET name = 'w{n}', user_id = 2 WHERE id = (SELECT max(id) FROM {TABLE} WHERE name = 'w{n}'); \
@@ -536,7 +536,7 @@ fn busy(db: &Database) -> Vec<Session> {
         ));
     }
     sessions[2].run(&format!(
-        "DO $$ DECLARE n bigint; least bigint := 0; BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77) LOOP \
+        "DO $$ DECLARE n bigint; least bigint := 0; BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) LOOP \
            SELECT count(*) INTO n FROM {TABLE} WHERE name <> 'gone'; IF n < least THEN RAISE '% rows after %', n, least; END IF; least := n; COMMIT; PERFORM pg_sleep(0.01); END LOOP; END $$"
     ));
     sessions
