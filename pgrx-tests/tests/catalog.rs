@@ -174,6 +174,9 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("plan_backfill", "s", "r", 100_000.0, false),
     ("plan_backfill_period", "s", "r", 10_000.0, false),
     ("plan_backfill_sequences", "s", "r", 10_000.0, false),
+    ("plan_convert_table", "s", "r", 100_000.0, false),
+    ("plan_split_partition", "s", "r", 100_000.0, false),
+    ("plan_unpartition_table", "s", "r", 100_000.0, false),
     ("plan_create_partition", "s", "r", 10_000.0, false),
     ("plan_create_partitions", "s", "r", 100_000.0, false),
     ("plan_manage_partitions", "s", "r", 100_000.0, false),
@@ -184,6 +187,14 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     // Write.
     ("abandon_attach", "v", "u", 100.0, false),
     ("advance_sequence", "v", "u", 100.0, false),
+    ("apply_captured", "v", "u", 100.0, false),
+    ("conversion_fingerprint", "v", "u", 10_000.0, false),
+    ("convert_table", "v", "u", 100.0, false),
+    ("expect_unchanged", "v", "u", 100.0, false),
+    ("run_copying_plan", "v", "u", 100.0, false),
+    ("split_partition", "v", "u", 100.0, false),
+    ("try_together", "v", "u", 100.0, false),
+    ("unpartition_table", "v", "u", 100.0, false),
     ("attach_partition", "v", "u", 100.0, false),
     ("backfill", "v", "u", 100.0, false),
     ("backfill_next", "v", "u", 100.0, false),
@@ -270,10 +281,14 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
             "f plan_dedupe_table",
             "p attach_partition",
             "p backfill",
+            "p convert_table",
             "p create_partition",
             "p create_partitions",
             "p dedupe_table",
-            "p manage_partitions"
+            "p manage_partitions",
+            "p run_copying_plan",
+            "p split_partition",
+            "p unpartition_table"
         ]
     );
     nothing(
@@ -301,11 +316,14 @@ fn only_those_told_to_may_write() {
         [
             "attach_partition",
             "backfill",
+            "convert_table",
             "create_partition",
             "create_partitions",
             "dedupe_table",
             "manage_partitions",
-            "unmanage_partitions"
+            "split_partition",
+            "unmanage_partitions",
+            "unpartition_table"
         ]
     );
     // The support functions of event_array_agg trust the bytes of its state, so nobody else may pass any.

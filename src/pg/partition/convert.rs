@@ -177,10 +177,11 @@ fn fingerprint(table: Oid, seen: &str) -> Result<String> {
 
 /// The fingerprint of a table and of what hangs on it; `plan_convert_table` writes it into its plan.
 ///
-/// Takes the table and the key. Gives NULL for a table that is gone.
+/// Takes the table and the key. Volatile: under the locks it has to see what others have committed since the call began. Raises `42P01` for a
+/// table that is gone.
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.conversion_fingerprint("table" regclass, key name) RETURNS text
-VOLATILE PARALLEL RESTRICTED COST 10000 LANGUAGE c
+VOLATILE PARALLEL UNSAFE COST 10000 LANGUAGE c
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
