@@ -17,7 +17,8 @@ pub struct Attached {
 /// too, the default partition not. Holds `ACCESS SHARE` on the table for the moment. The server builds the list once after each change of the
 /// partitions, and its next attach uses the same; reading it is a walk over numbers.
 pub fn partitions_of(parent: Oid, key_type: KeyType) -> Vec<Attached> {
-    const BY_RANGE: std::ffi::c_char = b'r' as std::ffi::c_char;
+    // The type of the field differs between server versions.
+    const BY_RANGE: i64 = b'r' as i64;
     const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: the relation is open and locked while its description is read, and closed afterwards; a dropped one is null.
     // The key of a table never changes, so that its type is the one that the caller has read. A table of this kind has for each bound one datum and one kind, and one more index than bounds; an
@@ -30,7 +31,7 @@ pub fn partitions_of(parent: Oid, key_type: KeyType) -> Vec<Attached> {
         let mut found = Vec::new();
         let description = pg_sys::RelationGetPartitionDesc(relation, false);
         let bounds = if description.is_null() { std::ptr::null_mut() } else { (*description).boundinfo };
-        if !bounds.is_null() && (*bounds).strategy == BY_RANGE {
+        if !bounds.is_null() && i64::from((*bounds).strategy) == BY_RANGE {
             let table = |index: i32| *(*description).oids.add(index as usize);
             let limit = |at: i32| {
                 let kind = **(*bounds).kind.add(at as usize);

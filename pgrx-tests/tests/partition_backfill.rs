@@ -1,4 +1,4 @@
-//! Daily partitions as a client sees them: the published example, resumption, names, settings, rights, locks.
+//! A backfill as a client sees it: the published example, resumption, names, settings, rights, locks; and one day made by hand.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 use eventkit_tests::shared::{self, Database};
