@@ -16,9 +16,9 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.expect_unchanged(regclass, name, text) IS
-'Raises an error when a table, or what hangs on it, has changed since its conversion was planned. SELECT eventkit.expect_unchanged(''app.events'', ''at'', eventkit.conversion_fingerprint(''app.events'', ''at''))';
+'Raises an error when a table, or what hangs on it, has changed since its conversion was planned. SELECT eventkit.expect_unchanged(''app.orders'', ''at'', eventkit.conversion_fingerprint(''app.orders'', ''at''))';
 COMMENT ON FUNCTION eventkit.conversion_fingerprint(regclass, name) IS
-'Tells a text by which a change of a table, or of what hangs on it, is seen. SELECT eventkit.conversion_fingerprint(''app.events'', ''at'')';
+'Tells a text by which a change of a table, or of what hangs on it, is seen. SELECT eventkit.conversion_fingerprint(''app.orders'', ''at'')';
 
 CREATE FUNCTION eventkit.try_together(planned eventkit.plan_step[], lock_timeout interval) RETURNS jsonb
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -100,9 +100,9 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.convert_table(regclass, name, interval, text, int, interval, text, name, text, timestamptz, boolean, interval) IS
-'Converts a live table of any size into a partitioned one of the same name without copying a row: the old table is proved, then becomes the first partition in one short transaction; indexes, keys, foreign keys, triggers, policies, rights, sequences, views and functions go over. Partitions for later periods are made and managed. Commits step by step; a call that was stopped can be repeated. CALL eventkit.convert_table(''app.events'', ''created_at'', period => ''1 day'')';
+'Converts a live table of any size into a partitioned one of the same name without copying a row: the old table is proved, then becomes the first partition in one short transaction; indexes, keys, foreign keys, triggers, policies, rights, sequences, views and functions go over. Partitions for later periods are made and managed. Commits step by step; a call that was stopped can be repeated. CALL eventkit.convert_table(''app.orders'', ''at'', period => ''1 day'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.convert_table(regclass, name, interval, text, int, interval, text, name, text, timestamptz, boolean, interval) FROM PUBLIC;
 
 COMMENT ON FUNCTION eventkit.plan_convert_table(regclass, name, interval, text, int, interval, text, text, text, timestamptz, boolean) IS
-'Shows the steps of convert_table without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_convert_table(''app.events'', ''created_at'')';
+'Shows the steps of convert_table without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_convert_table(''app.orders'', ''at'')';

@@ -43,7 +43,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.apply_captured(regclass, regclass, name, text) IS
-'Applies the captured changes of a range to the copy of its rows, in their order, and returns how many; split_partition calls it. SELECT eventkit.apply_captured(''app.events_adopted_changes'', ''app.events_20240101'', ''at'', ''"at" IS NOT NULL'')';
+'Applies the captured changes of a range to the copy of its rows, in their order, and returns how many; split_partition calls it. SELECT eventkit.apply_captured(''app.visits_changes'', ''app.visits'', ''at'', ''"at" IS NOT NULL'')';
 
 CREATE PROCEDURE eventkit.run_copying_plan(planned eventkit.plan_step[], parent text, lock_timeout interval)
 LANGUAGE plpgsql
@@ -91,7 +91,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.run_copying_plan(eventkit.plan_step[], text, interval) IS
-'Runs a plan that copies rows while their changes are captured, and commits each transaction of it; split_partition and unpartition_table call it. CALL eventkit.run_copying_plan(ARRAY(SELECT p FROM eventkit.plan_split_partition(''app.events'') p), ''app.events'', ''2 seconds'')';
+'Runs a plan that copies rows while their changes are captured, and commits each transaction of it; split_partition and unpartition_table call it. CALL eventkit.run_copying_plan(''{}'', ''app.orders'', ''2 seconds'')';
 
 CREATE PROCEDURE eventkit.split_partition(parent regclass, partition regclass DEFAULT NULL, lock_timeout interval DEFAULT '2 seconds')
 LANGUAGE plpgsql
@@ -110,12 +110,12 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.split_partition(regclass, regclass, interval) IS
-'Splits a partition of many periods, as convert_table leaves one, into one for each: rows are copied period by period, newest first, in a transaction each, changes are captured meanwhile, and one short transaction exchanges the copies for the old partition, which is dropped. Without a partition named, the first wide one. A call that was stopped can be repeated. CALL eventkit.split_partition(''app.events'')';
+'Splits a partition of many periods, as convert_table leaves one, into one for each: rows are copied period by period, newest first, in a transaction each, changes are captured meanwhile, and one short transaction exchanges the copies for the old partition, which is dropped. Without a partition named, the first wide one. A call that was stopped can be repeated. CALL eventkit.split_partition(''app.orders'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.split_partition(regclass, regclass, interval) FROM PUBLIC;
 
 COMMENT ON FUNCTION eventkit.plan_split_partition(regclass, regclass) IS
-'Shows the steps of split_partition without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_split_partition(''app.events'')';
+'Shows the steps of split_partition without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_split_partition(''app.orders'')';
 
 CREATE PROCEDURE eventkit.unpartition_table(parent regclass, lock_timeout interval DEFAULT '2 seconds')
 LANGUAGE plpgsql
@@ -134,9 +134,9 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.unpartition_table(regclass, interval) IS
-'Makes a plain table of a partitioned one, under its name and with all that hangs on it: rows are copied while others read and write, changes are captured meanwhile, and one short transaction exchanges the two; the partitions are dropped. Undoes convert_table. CALL eventkit.unpartition_table(''app.events'')';
+'Makes a plain table of a partitioned one, under its name and with all that hangs on it: rows are copied while others read and write, changes are captured meanwhile, and one short transaction exchanges the two; the partitions are dropped. Undoes convert_table. CALL eventkit.unpartition_table(''app.orders'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.unpartition_table(regclass, interval) FROM PUBLIC;
 
 COMMENT ON FUNCTION eventkit.plan_unpartition_table(regclass) IS
-'Shows the steps of unpartition_table without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_unpartition_table(''app.events'')';
+'Shows the steps of unpartition_table without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_unpartition_table(''app.orders'')';

@@ -235,6 +235,10 @@ const FIXTURES: &str = r#"
     CALL eventkit.create_partition('app.events', '2024-01-01');
     CREATE TABLE app.june (LIKE app.events);
     INSERT INTO app.june VALUES (1, '2023-06-06 12:00Z');
+    CREATE TABLE app.orders (id bigserial, at timestamptz NOT NULL);
+    INSERT INTO app.orders (at) VALUES (now() - interval '3 days');
+    CREATE TABLE app.visits (at timestamptz NOT NULL);
+    CREATE TABLE app.visits_changes (seq bigint, added boolean, changed app.visits);
 "#;
 
 #[test]
