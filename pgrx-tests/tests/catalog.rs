@@ -259,6 +259,9 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("plan_backfill_sequences", "s", "r", 10_000.0, false),
     ("plan_catch_up", "s", "r", 10_000.0, false),
     ("plan_finish_backfill", "s", "r", 10_000.0, false),
+    ("plan_convert_table", "s", "r", 100_000.0, false),
+    ("plan_split_partition", "s", "r", 100_000.0, false),
+    ("plan_unpartition_table", "s", "r", 100_000.0, false),
     ("plan_create_partition", "s", "r", 10_000.0, false),
     ("check_funnel_column", "s", "s", 100.0, true),
     ("check_funnel_filter", "s", "s", 10.0, true),
@@ -299,6 +302,14 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("schedule_maintenance", "v", "u", 100.0, false),
     ("take_session_lock", "v", "u", 100.0, false),
     ("try_as_owner", "v", "u", 100.0, false),
+    ("apply_captured", "v", "u", 100.0, false),
+    ("conversion_fingerprint", "v", "u", 10_000.0, false),
+    ("convert_table", "v", "u", 100.0, false),
+    ("expect_unchanged", "v", "u", 100.0, false),
+    ("run_copying_plan", "v", "u", 100.0, false),
+    ("split_partition", "v", "u", 100.0, false),
+    ("try_together", "v", "u", 100.0, false),
+    ("unpartition_table", "v", "u", 100.0, false),
     ("attach_partition", "v", "u", 100.0, false),
     ("backfill", "v", "u", 100.0, false),
     ("abandon_backfill", "v", "u", 100.0, false),
@@ -407,6 +418,7 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
             "p attach_partition",
             "p backfill",
             "p catch_up",
+            "p convert_table",
             "p create_partition",
             "p create_partitions",
             "p dedupe_table",
@@ -420,6 +432,9 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
             "p refresh_funnel",
             "p refresh_funnels",
             "p retire_partitions",
+            "p run_copying_plan",
+            "p split_partition",
+            "p unpartition_table",
         ]
     );
     nothing(
@@ -449,6 +464,7 @@ fn only_those_told_to_may_write() {
             "attach_partition",
             "backfill",
             "catch_up",
+            "convert_table",
             "create_partition",
             "create_partitions",
             "dedupe_table",
@@ -465,7 +481,9 @@ fn only_those_told_to_may_write() {
             "retire_partitions",
             "save_funnel",
             "schedule_maintenance",
+            "split_partition",
             "unmanage_partitions",
+            "unpartition_table",
         ]
     );
     // The support functions of event_array_agg trust the bytes of its state, so nobody else may pass any.

@@ -58,6 +58,12 @@ const SUBJECTS: [(&str, &[&str]); 10] = [
             "plan_create_partition",
             "attach_partition",
             "plan_attach_partition",
+            "convert_table",
+            "plan_convert_table",
+            "split_partition",
+            "plan_split_partition",
+            "unpartition_table",
+            "plan_unpartition_table",
             "partition_periods",
             "backfill",
             "plan_backfill",
@@ -276,6 +282,10 @@ const FIXTURES: &str = r#"
     CREATE PROCEDURE app.archive(partition regclass) LANGUAGE sql AS 'SELECT 1';
     CREATE TABLE app.june (LIKE app.events);
     INSERT INTO app.june VALUES (1, '2023-06-06 12:00Z');
+    CREATE TABLE app.orders (id bigserial, at timestamptz NOT NULL);
+    INSERT INTO app.orders (at) VALUES (now() - interval '3 days');
+    CREATE TABLE app.visits (at timestamptz NOT NULL);
+    CREATE TABLE app.visits_changes (seq bigint, added boolean, changed app.visits);
 "#;
 
 #[test]

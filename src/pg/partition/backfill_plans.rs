@@ -1,7 +1,7 @@
 //! The plans of a backfill and of what captures and applies the changes made meanwhile.
 
 use super::backfill::Pair;
-use super::plans::{plan_function, rows};
+use super::plans::{plan_function, plan_rows};
 use super::{Micros, catalog, given};
 use crate::pg::raise::OrRaise;
 use eventkit_core::error::Result;

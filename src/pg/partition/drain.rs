@@ -1,7 +1,7 @@
 //! What the procedure `drain_default` asks of the default partition, and its plans.
 
 use super::backfill::Pair;
-use super::plans::{plan_function, rows};
+use super::plans::{plan_function, plan_rows};
 use super::target::Target;
 use super::{Micros, catalog, given, shown};
 use crate::pg::raise::OrRaise;

@@ -4,14 +4,17 @@
 mod backfill;
 mod backfill_plans;
 mod catalog;
+mod convert;
 mod drain;
 mod maintain;
 mod periods;
 mod plans;
 mod retire;
+mod split;
 mod target;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
+mod unpartition;
 
 use eventkit_core::error::Result;
 use eventkit_core::partition::error;
@@ -115,6 +118,17 @@ pgrx::extension_sql_file!(
         backfill_plans::plan_finish_backfill,
         backfill::source_periods_of_hours
     ]
+);
+
+pgrx::extension_sql_file!(
+    "../../../sql/partition_convert.sql",
+    name = "partition_convert",
+    requires = ["partition_attach", "partition_manage", convert::plan_convert_table, convert::conversion_fingerprint]
+);
+pgrx::extension_sql_file!(
+    "../../../sql/partition_split.sql",
+    name = "partition_split",
+    requires = ["partition_convert", split::plan_split_partition, unpartition::plan_unpartition_table]
 );
 
 /// From 1970-01-01 to 2000-01-01, where the server counts from.

@@ -18,7 +18,7 @@ use pgrx::prelude::*;
 /// A plan's row: step, statement, lock, target, reason.
 pub(super) type Row = (i32, Option<String>, Option<String>, String, String);
 
-pub(super) fn rows(steps: Vec<Step>) -> TableIterator<'static, Row> {
+pub fn plan_rows(steps: Vec<Step>) -> TableIterator<'static, Row> {
     TableIterator::new((1..).zip(steps).map(|(number, step)| {
         (number, step.statement, step.lock.map(|l| l.sql().to_owned()), step.target, step.reason)
     }))
@@ -41,7 +41,7 @@ macro_rules! plan_function {
             ),
         > {
             let steps = || -> Result<Vec<Step>> { $steps };
-            rows(steps().or_raise())
+            plan_rows(steps().or_raise())
         }
     };
 }

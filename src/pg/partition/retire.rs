@@ -1,6 +1,6 @@
 //! What retirement asks of the catalog, its plans, and the two ways to do what SQL alone cannot: a worker, an owner's rights.
 
-use super::plans::{plan_function, rows};
+use super::plans::{plan_function, plan_rows};
 use super::target::Target;
 use super::{catalog, given, maintain};
 use crate::pg::raise::OrRaise;

@@ -2,7 +2,10 @@
 
 mod adopt;
 mod attach;
+pub mod convert;
 mod like;
+pub mod split;
+pub mod unpartition;
 
 pub use adopt::adopt;
 

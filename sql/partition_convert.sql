@@ -1,0 +1,108 @@
+-- convert_table: a live table becomes a partitioned one under its own name. Each transaction of the plan is committed; what
+-- fails before the hand-over takes back the CHECK that it added.
+
+CREATE FUNCTION eventkit.expect_unchanged("table" regclass, key name, fingerprint text) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF eventkit.conversion_fingerprint("table", key) IS DISTINCT FROM fingerprint THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+      MESSAGE = format('%s was changed meanwhile', "table"),
+      DETAIL = 'A column, constraint, index, right, trigger, view or another thing that hangs on it is not what was planned with.',
+      HINT = 'Call again; the plan is then made anew.';
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.expect_unchanged(regclass, name, text) IS
+'Raises an error when a table, or what hangs on it, has changed since its conversion was planned. SELECT eventkit.expect_unchanged(''app.orders'', ''at'', eventkit.conversion_fingerprint(''app.orders'', ''at''))';
+COMMENT ON FUNCTION eventkit.conversion_fingerprint(regclass, name) IS
+'Tells a text by which a change of a table, or of what hangs on it, is seen. SELECT eventkit.conversion_fingerprint(''app.orders'', ''at'')';
+
+CREATE FUNCTION eventkit.try_together(planned eventkit.plan_step[], lock_timeout interval) RETURNS jsonb
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+-- These settings end with the function; the timeout is replaced below.
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 SET default_tablespace = ''
+AS $$
+#variable_conflict use_variable
+DECLARE
+  statements text[] := ARRAY(SELECT p.statement FROM unnest(planned) p ORDER BY p.step);
+  milliseconds CONSTANT bigint := eventkit.lock_timeout_setting(lock_timeout)::bigint;
+  detail text;
+  hint text;
+BEGIN
+  PERFORM set_config('lock_timeout', milliseconds::text, true);
+  -- Who waits for one lock and holds another gives way before the server looks for a deadlock and ends somebody else's statement.
+  IF (SELECT count(*) FROM unnest(planned) p WHERE p.lock = 'ACCESS EXCLUSIVE') > 1 THEN
+    statements := statements[1:1] || (
+      SELECT format('SET LOCAL lock_timeout = %s', least(milliseconds, greatest(s.setting::bigint * 2 / 5, 1)))
+      FROM pg_settings s WHERE s.name = 'deadlock_timeout') || statements[2:];
+  END IF;
+  PERFORM eventkit.execute_with_retries(statements);
+  RETURN NULL;
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+  RETURN jsonb_build_object('state', SQLSTATE, 'message', SQLERRM, 'detail', detail, 'hint', hint);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.try_together(eventkit.plan_step[], interval) IS
+'Runs the steps of one transaction, all or none, again while a lock is not to be had, and returns the error, if there is one, instead of raising it. SELECT eventkit.try_together(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', current_date) p), ''2 seconds'')';
+
+CREATE PROCEDURE eventkit.convert_table(
+  "table" regclass, key name, period interval DEFAULT '1 day', time_zone text DEFAULT 'UTC', premake int DEFAULT 7,
+  retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema name DEFAULT NULL, key_unit text DEFAULT NULL,
+  adopt_until timestamptz DEFAULT NULL, extend_keys boolean DEFAULT false, lock_timeout interval DEFAULT '2 seconds')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  -- The name is another table's after the hand-over.
+  named CONSTANT pg_catalog.text := (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE c.oid OPERATOR(pg_catalog.=) "table");
+  planned eventkit.plan_step[];
+  step eventkit.plan_step;
+  phase eventkit.plan_step[] := '{}';
+  failure pg_catalog.jsonb;
+BEGIN
+  -- Where COMMIT is not allowed, these two say so before there is anything to lose.
+  PERFORM eventkit.refuse_transaction_block('convert_table');
+  COMMIT;
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  planned := ARRAY(SELECT p FROM eventkit.plan_convert_table("table", key, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit,
+    adopt_until, extend_keys) p ORDER BY p.step);
+  COMMIT;
+  FOREACH step IN ARRAY planned LOOP
+    IF step.statement IS NULL THEN
+      RAISE NOTICE '%', step.reason;
+      RETURN;
+    ELSIF pg_catalog.starts_with(step.statement, 'CALL eventkit.manage_partitions(') THEN
+      CALL eventkit.manage_partitions(named::pg_catalog.regclass, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, lock_timeout);
+      CONTINUE;
+    ELSIF step.statement OPERATOR(pg_catalog.<>) 'COMMIT' THEN
+      phase := pg_catalog.array_append(phase, step);
+      CONTINUE;
+    END IF;
+    failure := eventkit.try_together(phase, lock_timeout);
+    phase := '{}';
+    COMMIT;
+    IF failure IS NOT NULL THEN
+      PERFORM eventkit.abandon_attach("table", lock_timeout);
+      COMMIT;
+      RAISE EXCEPTION USING
+        ERRCODE = failure OPERATOR(pg_catalog.->>) 'state',
+        MESSAGE = failure OPERATOR(pg_catalog.->>) 'message',
+        DETAIL = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'detail', ''), pg_catalog.format('Converting %s.', named)),
+        HINT = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'hint', ''), 'Remove the cause, then call again: what is done stays, what was begun is undone.');
+    END IF;
+  END LOOP;
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.convert_table(regclass, name, interval, text, int, interval, text, name, text, timestamptz, boolean, interval) IS
+'Converts a live table of any size into a partitioned one of the same name without copying a row: the old table is proved, then becomes the first partition in one short transaction; indexes, keys, foreign keys, triggers, policies, rights, sequences, views and functions go over. Partitions for later periods are made and managed. Commits step by step; a call that was stopped can be repeated. CALL eventkit.convert_table(''app.orders'', ''at'', period => ''1 day'')';
+
+REVOKE EXECUTE ON PROCEDURE eventkit.convert_table(regclass, name, interval, text, int, interval, text, name, text, timestamptz, boolean, interval) FROM PUBLIC;
+
+COMMENT ON FUNCTION eventkit.plan_convert_table(regclass, name, interval, text, int, interval, text, text, text, timestamptz, boolean) IS
+'Shows the steps of convert_table without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_convert_table(''app.orders'', ''at'')';

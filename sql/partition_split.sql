@@ -1,0 +1,142 @@
+-- split_partition and unpartition_table: rows are copied while others read and write, then the copies take their place.
+
+CREATE FUNCTION eventkit.apply_captured(changes regclass, part regclass, key name, range text) RETURNS bigint
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  columns text;
+  sources text;
+  same text;
+  change record;
+  touched bigint;
+  applied bigint := 0;
+BEGIN
+  SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum), string_agg(format('(c.changed).%I', a.attname), ', ' ORDER BY a.attnum)
+    INTO columns, sources
+    FROM pg_attribute a WHERE a.attrelid = part AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+  -- Found by the primary key's columns where there is one; the whole row decides.
+  SELECT coalesce(string_agg(format('t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I', a.attname), ' AND '), format('t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I', key))
+    INTO same
+    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) WHERE i.indrelid = part AND i.indisprimary;
+  SET CONSTRAINTS ALL DEFERRED;
+  FOR change IN EXECUTE format('SELECT c.seq, c.added FROM %s c CROSS JOIN LATERAL (SELECT (c.changed).*) r WHERE %s ORDER BY c.seq', changes, replace(range, format('"%s"', replace(key, '"', '""')), format('r.%I', key)))
+  LOOP
+    IF change.added THEN
+      EXECUTE format('INSERT INTO %s (%s) SELECT %s FROM %s c WHERE c.seq = $1', part, columns, sources, changes) USING change.seq;
+    ELSE
+      EXECUTE format('DELETE FROM %1$s WHERE ctid = (SELECT t.ctid FROM %1$s t, %2$s c WHERE c.seq = $1 AND %3$s AND t.* OPERATOR(pg_catalog.*=) c.changed LIMIT 1)', part, changes, same)
+        USING change.seq;
+    END IF;
+    GET DIAGNOSTICS touched = ROW_COUNT;
+    IF touched <> 1 THEN
+      RAISE EXCEPTION USING ERRCODE = 'data_corrupted',
+        MESSAGE = format('change %s in %s does not fit the rows of %s', change.seq, changes, part),
+        DETAIL = 'A row that was taken away is not in the copy: somebody changed the copy, or its source past its triggers.',
+        HINT = format('Drop the copy and call again: DROP TABLE %s.', part);
+    END IF;
+    EXECUTE format('DELETE FROM %s WHERE seq = $1', changes) USING change.seq;
+    applied := applied + 1;
+  END LOOP;
+  RETURN applied;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.apply_captured(regclass, regclass, name, text) IS
+'Applies the captured changes of a range to the copy of its rows, in their order, and returns how many; split_partition calls it. SELECT eventkit.apply_captured(''app.visits_changes'', ''app.visits'', ''at'', ''"at" IS NOT NULL'')';
+
+CREATE PROCEDURE eventkit.run_copying_plan(planned eventkit.plan_step[], parent text, lock_timeout interval)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  step eventkit.plan_step;
+  phase eventkit.plan_step[] := '{}';
+  copies pg_catalog.bool := false;
+  failure pg_catalog.jsonb;
+BEGIN
+  FOREACH step IN ARRAY planned LOOP
+    IF step.statement IS NULL THEN
+      RAISE NOTICE '%', step.reason;
+      RETURN;
+    ELSIF step.statement OPERATOR(pg_catalog.=) 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ' THEN
+      -- To find the statement above took a snapshot, and this one has to be the first of its transaction.
+      COMMIT;
+      SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+      copies := true;
+      CONTINUE;
+    ELSIF step.statement OPERATOR(pg_catalog.<>) 'COMMIT' THEN
+      phase := pg_catalog.array_append(phase, step);
+      CONTINUE;
+    END IF;
+    -- Policies that bind the caller would hide rows: an error instead.
+    SET LOCAL row_security = off;
+    failure := CASE WHEN copies THEN eventkit.try_plan(phase, lock_timeout, caller_search_path) ELSE eventkit.try_together(phase, lock_timeout) END;
+    phase := '{}';
+    COMMIT;
+    IF failure IS NOT NULL THEN
+      RAISE EXCEPTION USING
+        ERRCODE = failure OPERATOR(pg_catalog.->>) 'state',
+        MESSAGE = failure OPERATOR(pg_catalog.->>) 'message',
+        DETAIL = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'detail', ''), pg_catalog.format('Copying rows of %s.', parent)),
+        HINT = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'hint', ''),
+          'Remove the cause, then call again: what is finished stays, and changes are captured until all is done.');
+    END IF;
+    IF copies THEN
+      RAISE NOTICE '% is copied', step.target;
+      copies := false;
+    END IF;
+  END LOOP;
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.run_copying_plan(eventkit.plan_step[], text, interval) IS
+'Runs a plan that copies rows while their changes are captured, and commits each transaction of it; split_partition and unpartition_table call it. CALL eventkit.run_copying_plan(''{}'', ''app.orders'', ''2 seconds'')';
+
+CREATE PROCEDURE eventkit.split_partition(parent regclass, partition regclass DEFAULT NULL, lock_timeout interval DEFAULT '2 seconds')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  planned eventkit.plan_step[];
+BEGIN
+  -- Where COMMIT is not allowed, these two say so before there is anything to lose.
+  PERFORM eventkit.refuse_transaction_block('split_partition');
+  COMMIT;
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  planned := ARRAY(SELECT p FROM eventkit.plan_split_partition(parent, partition) p ORDER BY p.step);
+  COMMIT;
+  CALL eventkit.run_copying_plan(planned, parent::pg_catalog.text, lock_timeout);
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.split_partition(regclass, regclass, interval) IS
+'Splits a partition of many periods, as convert_table leaves one, into one for each: rows are copied period by period, newest first, in a transaction each, changes are captured meanwhile, and one short transaction exchanges the copies for the old partition, which is dropped. Without a partition named, the first wide one. A call that was stopped can be repeated. CALL eventkit.split_partition(''app.orders'')';
+
+REVOKE EXECUTE ON PROCEDURE eventkit.split_partition(regclass, regclass, interval) FROM PUBLIC;
+
+COMMENT ON FUNCTION eventkit.plan_split_partition(regclass, regclass) IS
+'Shows the steps of split_partition without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_split_partition(''app.orders'')';
+
+CREATE PROCEDURE eventkit.unpartition_table(parent regclass, lock_timeout interval DEFAULT '2 seconds')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  planned eventkit.plan_step[];
+BEGIN
+  -- Where COMMIT is not allowed, these two say so before there is anything to lose.
+  PERFORM eventkit.refuse_transaction_block('unpartition_table');
+  COMMIT;
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  planned := ARRAY(SELECT p FROM eventkit.plan_unpartition_table(parent) p ORDER BY p.step);
+  COMMIT;
+  CALL eventkit.run_copying_plan(planned, parent::pg_catalog.text, lock_timeout);
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.unpartition_table(regclass, interval) IS
+'Makes a plain table of a partitioned one, under its name and with all that hangs on it: rows are copied while others read and write, changes are captured meanwhile, and one short transaction exchanges the two; the partitions are dropped. Undoes convert_table. CALL eventkit.unpartition_table(''app.orders'')';
+
+REVOKE EXECUTE ON PROCEDURE eventkit.unpartition_table(regclass, interval) FROM PUBLIC;
+
+COMMENT ON FUNCTION eventkit.plan_unpartition_table(regclass) IS
+'Shows the steps of unpartition_table without doing them, COMMIT behind each transaction. SELECT * FROM eventkit.plan_unpartition_table(''app.orders'')';

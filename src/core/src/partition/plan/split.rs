@@ -1,0 +1,343 @@
+//! The plan that splits a wide partition into those of single periods while others write: rows are copied beside it, changes
+//! are captured meanwhile, and one short transaction puts the copies in its place.
+//!
+//! The wide partition cannot be made narrower bit by bit: each new bound would have to be proved by a read of all that is left,
+//! under a lock that stops everybody.
+
+use super::super::bound::Bound;
+use super::super::error;
+use super::super::key::Key;
+use super::super::name::{identifier, literal, qualified, suffixed};
+use super::super::snapshot::{Parent, Partition};
+use super::super::step::{Lock, Step};
+use super::convert::{Dependents, ForeignKey};
+use super::{attach, like};
+use crate::error::Result;
+
+/// A table that takes the rows of a part of the wide partition.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// What tells its indexes from those of others.
+    pub digits: String,
+    /// Its rows.
+    pub bound: Bound,
+    /// Whether it stands and holds its rows since a call that was stopped.
+    pub filled: bool,
+}
+
+/// The name of the table that keeps the changes of a partition while it is split.
+#[must_use]
+pub fn log_name(wide: &Partition) -> String {
+    log_of(&wide.name)
+}
+
+/// The triggers by which changes are captured.
+pub(super) const TRIGGERS: [&str; 2] = ["eventkit_capture", "eventkit_truncate"];
+
+pub(super) fn log_of(name: &str) -> String {
+    suffixed(name, "changes")
+}
+
+/// The function of those triggers, quoted and qualified.
+pub(super) fn capture_of(schema: &str, name: &str) -> String {
+    qualified(schema, &suffixed(name, "capture"))
+}
+
+/// The steps of a split, `COMMIT` behind each transaction. Takes the parent, what hangs on it, the wide partition, its parts in order of time,
+/// and whether its changes are captured already.
+///
+/// Raises what [`Key::constant`] and the reader of an index raise. Linear in parts times indexes; no lock.
+pub fn split(
+    parent: &Parent,
+    found: &Dependents,
+    key: &Key,
+    wide: &Partition,
+    parts: &[Part],
+    captured: bool,
+) -> Result<Vec<Step>> {
+    let (source, log) = (wide.qualified(), qualified(&wide.schema, &log_name(wide)));
+    let mut steps = Vec::new();
+    if !captured {
+        steps.extend(capture(parent, &wide.schema, &wide.name, &source));
+    }
+    for part in parts.iter().rev() {
+        steps.extend(fill(parent, key, &source, &log, part)?);
+    }
+    for pass in ["first", "second"] {
+        for part in parts.iter().rev() {
+            let child = qualified(&parent.schema, &part.name);
+            let reason =
+                format!("what was changed since the copy, so that little is left for the exchange; {pass} pass");
+            steps.push(Step::unseen(apply(key, &log, &child, part.bound)?, &child, reason));
+            steps.push(Step::commit(&child));
+        }
+    }
+    steps.extend(exchange(parent, found, key, wide, parts)?);
+    steps.extend(proofs(parent, found));
+    Ok(steps)
+}
+
+/// What a split that was stopped after the exchange has left to do.
+#[must_use]
+pub fn finish(parent: &Parent, found: &Dependents) -> Vec<Step> {
+    let name = parent.qualified();
+    let mut found = found.clone();
+    found.referencing.retain(|key| !key.validated);
+    if found.referencing.is_empty() {
+        return vec![Step::nothing(&name, format!("no partition of {name} holds rows of several periods"))];
+    }
+    proofs(parent, &found)
+}
+
+/// From its end on, each change of a row of the wide partition is kept.
+pub(super) fn capture(parent: &Parent, schema: &str, name: &str, source: &str) -> Vec<Step> {
+    let (function, log) = (capture_of(schema, name), &qualified(schema, &log_of(name)));
+    let mut steps = vec![
+        Step::unseen(
+            format!(
+                "CREATE TABLE {log} (seq pg_catalog.int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY, added pg_catalog.bool NOT NULL, changed {source})"
+            ),
+            log,
+            "keeps the rows that are taken away and put in while they are copied",
+        ),
+        // A writer needs no right on the table of changes.
+        Step::unseen(
+            format!(
+                "CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$ \
+                 BEGIN \
+                 IF TG_OP = 'TRUNCATE' THEN RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = pg_catalog.format('%I.%I is being split', TG_TABLE_SCHEMA, TG_TABLE_NAME), \
+                 DETAIL = 'Rows are captured one by one.', HINT = 'Use DELETE, or wait until eventkit.split_partition has ended.'; END IF; \
+                 IF TG_OP <> 'INSERT' THEN INSERT INTO {log} (added, changed) VALUES (false, OLD); END IF; \
+                 IF TG_OP <> 'DELETE' THEN INSERT INTO {log} (added, changed) VALUES (true, NEW); END IF; \
+                 RETURN NULL; END $capture$"
+            ),
+            &function,
+            "writes with the rights of the owner, so that a writer needs none of his own",
+        ),
+    ];
+    let mut roles: Vec<String> = parent
+        .default_grantees
+        .iter()
+        .map(|role| role.as_deref().map_or_else(|| "PUBLIC".to_owned(), identifier))
+        .collect();
+    roles.dedup();
+    if !roles.is_empty() {
+        steps.push(Step::unseen(
+            format!("REVOKE ALL ON TABLE {log} FROM {}", roles.join(", ")),
+            log,
+            "as closed as the rows themselves",
+        ));
+    }
+    if parent.caller != parent.owner {
+        let owner = identifier(&parent.owner);
+        steps.push(Step::unseen(
+            format!("ALTER TABLE {log} OWNER TO {owner}"),
+            log,
+            "belongs to the owner of the parent",
+        ));
+        steps.push(Step::unseen(
+            format!("ALTER FUNCTION {function}() OWNER TO {owner}"),
+            &function,
+            "belongs to the owner of the parent",
+        ));
+    }
+    for (trigger, when) in TRIGGERS.into_iter().zip(["AFTER INSERT OR UPDATE OR DELETE", "BEFORE TRUNCATE"]) {
+        let each = if when.starts_with("AFTER") { "ROW" } else { "STATEMENT" };
+        steps.push(Step::locking(
+            format!("CREATE TRIGGER {trigger} {when} ON {source} FOR EACH {each} EXECUTE FUNCTION {function}()"),
+            Lock::ShareRowExclusive,
+            source,
+            "waits for those who write now; whoever writes later is captured",
+        ));
+        steps.push(Step::locking(
+            format!("ALTER TABLE {source} ENABLE ALWAYS TRIGGER {trigger}"),
+            Lock::ShareRowExclusive,
+            source,
+            "what a subscription applies is captured too",
+        ));
+    }
+    steps.push(Step::commit(source));
+    steps
+}
+
+/// A part with its rows and indexes, attached to nothing yet. It gets no foreign key: rows that are gone since the copy would hold up
+/// those who delete what they refer to.
+fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part) -> Result<Vec<Step>> {
+    let child = qualified(&parent.schema, &part.name);
+    let mut steps = Vec::new();
+    if !part.filled {
+        let range = part.bound.inside(key)?;
+        let columns: Vec<String> =
+            parent.columns.iter().filter(|c| !c.generated).map(|c| identifier(&c.name)).collect();
+        let columns = columns.join(", ");
+        steps.push(Step::unseen(
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ".into(),
+            &child,
+            "rows and captured changes are seen as of one moment",
+        ));
+        steps.push(like::table(parent, key, part.bound, &child)?);
+        steps.extend(like::closed_to_others(parent, &child));
+        steps.extend(like::columns(parent, &child));
+        steps.push(Step::locking(
+            format!(
+                "INSERT INTO {child} ({columns}) SELECT {columns} FROM {source} WHERE {range} ORDER BY {}",
+                identifier(&key.column)
+            ),
+            Lock::AccessShare,
+            source,
+            "the period's rows in the order of the key, into a table without indexes; readers and writers go on",
+        ));
+        steps.push(Step::locking(
+            format!("SELECT pg_catalog.count(*) FROM {source} WHERE {range}"),
+            Lock::AccessShare,
+            source,
+            "as many rows as the same snapshot shows in the source; otherwise the period is given up",
+        ));
+        steps.push(Step::unseen(
+            format!("DELETE FROM {log} WHERE EXISTS (SELECT FROM (SELECT (changed).*) r WHERE {range})"),
+            log,
+            "the changes that this moment shows are in the copy",
+        ));
+        steps.extend(like::indexes(parent, &part.digits, &part.name, &child)?);
+        steps.extend(like::statistics(parent, &part.digits, &child));
+        steps.push(Step::unseen(format!("ANALYZE {child}"), &child, "statistics are there when the first query comes"));
+        steps.push(Step::commit(&child));
+    }
+    Ok(steps)
+}
+
+/// Applies what was captured of a part.
+fn apply(key: &Key, log: &str, child: &str, bound: Bound) -> Result<String> {
+    let range = bound.inside(key)?;
+    Ok(format!(
+        "SELECT eventkit.apply_captured({}::pg_catalog.regclass, {}::pg_catalog.regclass, {}, {})",
+        literal(log),
+        literal(child),
+        literal(&key.column),
+        literal(&range)
+    ))
+}
+
+/// The one short transaction in which others wait: the last changes, the wide partition out, its parts in.
+fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, parts: &[Part]) -> Result<Vec<Step>> {
+    let (table, source, log) = (parent.qualified(), wide.qualified(), qualified(&wide.schema, &log_name(wide)));
+    let mut steps = Vec::new();
+    let exclusive =
+        |statement: String, target: &str, reason: &str| Step::locking(statement, Lock::AccessExclusive, target, reason);
+    let mut linked: Vec<_> = parent.linked.iter().filter(|l| l.lockable || l.is_parent).collect();
+    linked.sort_by_key(|linked| (!linked.is_parent, linked.referenced));
+    for linked in linked {
+        let target = qualified(&linked.schema, &linked.name);
+        let only = if linked.referenced && !linked.is_parent { "" } else { "ONLY " };
+        steps.push(exclusive(
+            format!("LOCK TABLE {only}{target} IN {} MODE", Lock::AccessExclusive.sql()),
+            &target,
+            if linked.referenced && !linked.is_parent {
+                "the attach of each part checks the foreign key of all its rows: about a second for a million"
+            } else {
+                "everybody waits for this one transaction, and sees the rows before or after it"
+            },
+        ));
+    }
+    steps.push(exclusive(
+        format!("LOCK TABLE {source} IN {} MODE", Lock::AccessExclusive.sql()),
+        &source,
+        "nobody changes a row any more that would have to be captured",
+    ));
+    if let Some(target) = parent.default_partition() {
+        steps.push(exclusive(
+            format!("LOCK TABLE {target} IN {} MODE", Lock::AccessExclusive.sql()),
+            &target,
+            "the bound of the default partition changes",
+        ));
+    }
+    for part in parts {
+        let child = qualified(&parent.schema, &part.name);
+        steps.push(Step::unseen(apply(key, &log, &child, part.bound)?, &child, "the last changes"));
+    }
+    for foreign in &found.referencing {
+        let other = qualified(&foreign.schema, &foreign.table);
+        steps.push(exclusive(
+            format!("ALTER TABLE {other} DROP CONSTRAINT {}", identifier(&foreign.name)),
+            &other,
+            "the server lets no partition go that rows refer to; added again below",
+        ));
+    }
+    steps.push(exclusive(
+        format!("ALTER TABLE {table} DETACH PARTITION {source}"),
+        &table,
+        "makes place for its parts",
+    ));
+    for part in parts {
+        let child = qualified(&parent.schema, &part.name);
+        steps.extend(like::row_security(parent, &child));
+        steps.extend(attach::attach(parent, key, part.bound, &part.digits, &child)?);
+        steps.extend(like::grants(parent, &child));
+    }
+    for foreign in &found.referencing {
+        let other = qualified(&foreign.schema, &foreign.table);
+        steps.push(exclusive(
+            add_back(foreign, &other),
+            &other,
+            "holds for every change from now on, and is proved for the rest below",
+        ));
+    }
+    let drop = |statement: String, target: &str| exclusive(statement, target, "all its rows are in the parts");
+    steps.push(drop(format!("DROP TABLE {log}"), &log));
+    steps.push(drop(format!("DROP TABLE {source}"), &source));
+    let function = capture_of(&wide.schema, &wide.name);
+    steps.push(drop(format!("DROP FUNCTION {function}()"), &function));
+    steps.push(Step::commit(&table));
+    Ok(steps)
+}
+
+fn add_back(foreign: &ForeignKey, other: &str) -> String {
+    format!(
+        "ALTER TABLE {other} ADD CONSTRAINT {} {} NOT VALID",
+        identifier(&foreign.name),
+        foreign.definition.trim_end_matches(" NOT VALID")
+    )
+}
+
+/// The foreign keys to the parent are proved again, and statistics gathered.
+pub(super) fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for foreign in &found.referencing {
+        let other = qualified(&foreign.schema, &foreign.table);
+        steps.push(Step::locking(
+            format!("ALTER TABLE {other} VALIDATE CONSTRAINT {}", identifier(&foreign.name)),
+            Lock::ShareUpdateExclusive,
+            &other,
+            "proved for the rows that were there; readers and writers go on",
+        ));
+        steps.push(Step::commit(other));
+    }
+    let table = parent.qualified();
+    steps.push(Step::locking(
+        format!("ANALYZE {table}"),
+        Lock::ShareUpdateExclusive,
+        &table,
+        "statistics of the whole, which autovacuum does not gather for a partitioned table",
+    ));
+    steps.push(Step::commit(table));
+    steps
+}
+
+/// `42809`: not a partition of the parent.
+#[must_use]
+pub fn not_a_partition(found: &str, parent: &str) -> crate::error::Error {
+    crate::error::Error::new(
+        crate::error::Condition::WrongObjectType,
+        format!("argument \"partition\": {found} is no partition of {parent} with a range"),
+    )
+    .detail("Only a partition that holds a range of the key can be split.".to_owned())
+    .hint(format!("See them with: SELECT * FROM eventkit.partitions WHERE parent = {}::regclass.", literal(parent)))
+}
+
+/// `42P07`: the name of a part is another table's.
+#[must_use]
+pub fn name_taken(name: &str, parent: &str) -> crate::error::Error {
+    error::name_taken(name, parent)
+}

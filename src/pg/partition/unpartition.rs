@@ -1,0 +1,56 @@
+//! Making a partitioned table plain again: what is read, and the plan as SQL shows it.
+
+use super::convert::{dependents, guard};
+use super::plans::plan_rows;
+use super::{catalog, given};
+use crate::pg::raise::OrRaise;
+use eventkit_core::error::Result;
+use eventkit_core::partition::error;
+use eventkit_core::partition::name::qualified;
+use eventkit_core::partition::plan::{self, unpartition};
+use eventkit_core::partition::step::Step;
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys::Oid;
+use pgrx::prelude::*;
+
+/// The steps of `unpartition_table`, without doing them.
+///
+/// Takes the parent. Takes no lock but `ACCESS SHARE`. Raises what `plan::key_of` raises, `0A000` for what cannot be carried, `42P07` when the name of
+/// the new table is taken.
+#[pg_extern(sql = r#"
+CREATE FUNCTION eventkit.plan_unpartition_table(parent regclass) RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 100000 ROWS 50 LANGUAGE c
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#, requires = ["partition_plan"])]
+fn plan_unpartition_table(
+    parent: Option<Oid>,
+) -> TableIterator<
+    'static,
+    (
+        name!(step, i32),
+        name!(statement, Option<String>),
+        name!(lock, Option<String>),
+        name!(target, String),
+        name!(reason, String),
+    ),
+> {
+    let steps = || -> Result<Vec<Step>> {
+        let table = given(parent, "parent")?;
+        let parent = catalog::parent(table)?;
+        let key = plan::key_of(&parent)?;
+        let (found, seen) = dependents(table, &key.column, true)?;
+        let exists = |name: String| -> Result<bool> {
+            let name = qualified(&parent.schema, &name);
+            Ok(catalog::one::<bool>("SELECT to_regclass($1) IS NOT NULL", &[name.into()])?.unwrap_or(false))
+        };
+        let left = exists(unpartition::log_name(&parent))?;
+        if !left && exists(unpartition::plain_name(&parent))? {
+            let name = qualified(&parent.schema, &unpartition::plain_name(&parent));
+            return Err(error::name_taken(&name, &parent.qualified()));
+        }
+        let guard = guard(table, &parent, &key.column, &seen)?;
+        unpartition::unpartition(&parent, &found, key, &guard, left)
+    };
+    plan_rows(steps().or_raise())
+}
