@@ -427,7 +427,7 @@ COMMENT ON FUNCTION eventkit.expired_partitions(regclass, timestamptz, timestamp
 COMMENT ON FUNCTION eventkit.detach_concurrently(regclass, regclass, int) IS
 'Detaches a partition CONCURRENTLY by a background worker, waiting so many milliseconds for each lock; true when a worker ran. SELECT eventkit.detach_concurrently(''app.events'', ''app.events_20231231'', 2000)';
 COMMENT ON FUNCTION eventkit.run_as_owner(regclass, text) IS
-'Runs a statement with the rights of a table''s owner and no more, for one who has these rights. SELECT eventkit.run_as_owner(''app.events'', ''SELECT current_user::text'')';
+'Runs a statement with the rights of a table''s owner and no more, for one who has these rights, and returns the text in the first column of its first row. SELECT eventkit.run_as_owner(''app.events'', ''SELECT current_user::text'')';
 COMMENT ON FUNCTION eventkit.plan_detach_partition(regclass, regclass) IS
 'Shows the steps that detach a partition in one transaction, or end a detach that is pending. SELECT * FROM eventkit.plan_detach_partition(''app.events'', ''app.events_20240101'')';
 COMMENT ON FUNCTION eventkit.plan_expired_table(regclass, text, text) IS

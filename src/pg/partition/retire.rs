@@ -112,7 +112,7 @@ fn owner(table: Oid) -> Result<Oid> {
 
 /// Runs one statement with the rights of a table's owner and no more, and gives the first column of its first row as text.
 ///
-/// Takes the table and the statement. Raises what the statement raises, `42501` for a caller without the owner's rights.
+/// Takes the table and the statement. Raises what the statement raises, `42804` for a result that is no text, `42501` for a caller without the owner's rights.
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.run_as_owner("table" regclass, statement text) RETURNS text
 VOLATILE PARALLEL UNSAFE COST 10000 LANGUAGE c
@@ -128,7 +128,7 @@ pub fn run_as_owner(table: Option<Oid>, statement: Option<String>) -> Option<Str
             if rows.is_empty() { Ok(None) } else { rows.first().get_one::<String>() }
         })
     };
-    as_role(owner, run).map_err(|e| error::unreadable_catalog(&e.to_string())).or_raise()
+    as_role(owner, run).map_err(|e| error::no_text(&e.to_string())).or_raise()
 }
 
 /// A table's quoted, qualified name. Raises `42P01` when it is gone.

@@ -143,6 +143,17 @@ pub fn no_retention(table: &str) -> Error {
     )
 }
 
+/// `42804`: the statement run for an owner gives no text.
+#[must_use]
+pub fn no_text(cause: &str) -> Error {
+    error(
+        Condition::DatatypeMismatch,
+        "argument \"statement\": its first column is no text".into(),
+        cause.to_owned(),
+        "Cast it, as in: SELECT eventkit.run_as_owner('app.events', 'SELECT 1::text').".into(),
+    )
+}
+
 /// `22023`: no such way to retire a partition.
 #[must_use]
 pub fn unknown_expiry(found: &str) -> Error {

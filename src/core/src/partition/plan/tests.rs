@@ -490,3 +490,77 @@ fn a_table_that_does_not_fit_is_refused() {
     taken.partitions[0].bound.to = 5;
     assert_eq!(adopt(&taken, &there, range(), "the past", 0).unwrap_err().condition.sqlstate(), "42809");
 }
+
+#[test]
+fn a_partition_leaves_by_locks_in_one_order() {
+    use crate::partition::retire::{self, Expiry};
+    let mut parent = parent("app", "ev\"ents", KeyType::Timestamptz);
+    let statements = |steps: Vec<Step>| -> Vec<String> { steps.into_iter().filter_map(|s| s.statement).collect() };
+    assert_eq!(
+        statements(retire::plan(&parent, "\"app\".\"p\"", false, &Expiry::of("drop", None), Some("CALL app.hook"))),
+        [
+            "CALL app.hook('\"app\".\"p\"'::pg_catalog.regclass)",
+            "COMMIT",
+            "ALTER TABLE \"app\".\"ev\"\"ents\" DETACH PARTITION \"app\".\"p\" CONCURRENTLY",
+            "COMMIT",
+            "DROP TABLE \"app\".\"p\"",
+            "COMMIT",
+        ]
+    );
+    parent.default = Some(Rest { schema: "app".into(), name: "rest".into() });
+    parent.linked.push(Linked { referencing: true, ..linked("app", "notes", false, false) });
+    let expiry = Expiry::of("move", Some("o\"ld".into()));
+    assert_eq!(
+        statements(retire::plan(&parent, "p", false, &expiry, None)),
+        [
+            "LOCK TABLE ONLY \"app\".\"ev\"\"ents\" IN ACCESS EXCLUSIVE MODE",
+            "LOCK TABLE ONLY \"app\".\"notes\" IN SHARE ROW EXCLUSIVE MODE",
+            "LOCK TABLE \"app\".\"rest\" IN ACCESS EXCLUSIVE MODE",
+            "ALTER TABLE \"app\".\"ev\"\"ents\" DETACH PARTITION p",
+            "COMMIT",
+            "ALTER TABLE p SET SCHEMA \"o\"\"ld\"",
+            "COMMIT",
+        ]
+    );
+    let finished = statements(retire::plan(&parent, "p", true, &Expiry::of("detach", None), None));
+    assert_eq!(finished, ["ALTER TABLE \"app\".\"ev\"\"ents\" DETACH PARTITION p FINALIZE", "COMMIT"]);
+}
+
+#[test]
+fn rows_leave_the_default_partition_behind_the_parents_lock() {
+    use crate::partition::drain::{self, Trigger};
+    let mut parent = parent("app", "events", KeyType::Timestamptz);
+    let day = Calendar::new(Length::Days(1), &Utc).of_shown(19_782 * 86_400_000_000).unwrap();
+    let plan = |parent: &Parent, copy_first| -> Vec<String> {
+        let quiet = [Trigger { name: "t".into(), always: true }];
+        let steps = drain::period(parent, &day, Found { name_taken: false, default_rows: 7 }, &quiet, copy_first);
+        steps.unwrap().into_iter().filter_map(|s| s.statement).collect()
+    };
+    assert!(plan(&parent, true).is_empty(), "without a default partition");
+    parent.default = Some(Rest { schema: "app".into(), name: "rest".into() });
+    for copy_first in [false, true] {
+        let plan = plan(&parent, copy_first);
+        let at =
+            |text: &str| plan.iter().position(|s| s.starts_with(text)).unwrap_or_else(|| panic!("{text}: {plan:#?}"));
+        let order = [
+            "CREATE TABLE ",
+            "LOCK TABLE ONLY \"app\".\"events\" IN ACCESS EXCLUSIVE MODE",
+            "LOCK TABLE \"app\".\"rest\" IN ACCESS EXCLUSIVE MODE",
+            "ALTER TABLE \"app\".\"rest\" DISABLE TRIGGER \"t\"",
+            "DELETE FROM ONLY \"app\".\"rest\"",
+            "ALTER TABLE \"app\".\"rest\" ENABLE ALWAYS TRIGGER \"t\"",
+            "ALTER TABLE \"app\".\"events\" ATTACH PARTITION ",
+        ]
+        .map(at);
+        assert!(order.is_sorted(), "{plan:#?}");
+        let inserts: Vec<usize> = (0..plan.len()).filter(|i| plan[*i].starts_with("INSERT INTO ")).collect();
+        assert_eq!(inserts.len(), if copy_first { 2 } else { 1 });
+        assert!(inserts.last() > Some(&order[2]) && inserts.last() < Some(&order[4]), "{plan:#?}");
+        assert_eq!(inserts[0] < order[1], copy_first, "{plan:#?}");
+        assert!(
+            plan.iter().all(|s| !s.contains("\"twice\"") || s.starts_with("CREATE")),
+            "computed, not copied: {plan:#?}"
+        );
+        assert_eq!(plan.iter().filter(|s| s.starts_with("LOCK TABLE ")).count(), 2);
+    }
+}
