@@ -1,8 +1,10 @@
 //! Funnels as a client sees them: levels against a recursive query, the three forms, summaries, parallel plans, errors.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod common;
+
+use common::{open, value};
 use eventkit_tests::Session;
-use eventkit_tests::shared::{self, Database};
 
 /// 600 users with 0 to 9 events out of few names and few times: ties, repeats, and arrays out of order.
 const USERS: &str = "
@@ -26,20 +28,9 @@ CREATE FUNCTION oracle(events jsonb[], steps text[], seconds int) RETURNS int LA
 $$;
 ";
 
-fn database() -> (Database, Session) {
-    let db = shared::database().unwrap();
-    let session = db.session("main").unwrap();
-    session.query(USERS).unwrap();
-    (db, session)
-}
-
-fn value(session: &Session, sql: &str) -> String {
-    session.value(sql).unwrap().unwrap_or_else(|| "NULL".to_owned())
-}
-
 #[test]
 fn levels_equal_the_recursive_query_in_all_three_forms() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     for steps in ["a,b,c", "a,a,b", "a,b,a", "b", "c,c,c", "a,b,c,x,a"] {
         for seconds in [None, Some(0), Some(2), Some(5)] {
             let seconds_sql = seconds.map_or("NULL".to_owned(), |s: i32| s.to_string());
@@ -65,7 +56,7 @@ fn levels_equal_the_recursive_query_in_all_three_forms() {
 
 #[test]
 fn the_full_definition_equals_the_short_form() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     assert_eq!(
         value(
             &session,
@@ -96,7 +87,7 @@ fn the_full_definition_equals_the_short_form() {
 
 #[test]
 fn a_summary_counts_what_the_levels_say() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     let counted = value(
         &session,
         "SELECT string_agg(step || '=' || users, ' ' ORDER BY step) FROM eventkit.funnel_table(
@@ -139,7 +130,7 @@ fn a_summary_counts_what_the_levels_say() {
 
 #[test]
 fn a_parallel_plan_gives_the_same_summary() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     session
         .query(
             "INSERT INTO users SELECT id + 600 * n, events FROM users, generate_series(1, 40) AS n; ANALYZE users;
@@ -161,7 +152,7 @@ fn a_parallel_plan_gives_the_same_summary() {
 
 #[test]
 fn a_running_summary_leaves_earlier_rows_alone() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     assert_eq!(
         value(
             &session,
@@ -175,7 +166,7 @@ fn a_running_summary_leaves_earlier_rows_alone() {
 
 #[test]
 fn nobody_and_null_are_not_errors() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     assert_eq!(value(&session, "SELECT eventkit.funnel_level(NULL::jsonb[], ARRAY['a'], '1 hour') IS NULL"), "t");
     assert_eq!(
         value(&session, "SELECT eventkit.funnel_agg(events, ARRAY['a'], '1 hour') IS NULL FROM users WHERE false"),
@@ -200,7 +191,7 @@ fn nobody_and_null_are_not_errors() {
 
 #[test]
 fn only_matching_events_need_a_time_and_a_wrong_one_is_named() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     assert_eq!(
         value(
             &session,
@@ -222,7 +213,7 @@ fn only_matching_events_need_a_time_and_a_wrong_one_is_named() {
 
 #[test]
 fn the_chart_is_what_psql_shows() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     assert_eq!(
         value(
             &session,
@@ -236,7 +227,7 @@ fn the_chart_is_what_psql_shows() {
 
 #[test]
 fn a_user_of_a_million_events_is_linear_and_can_be_cancelled() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     session
         .query(
             "CREATE TABLE long_user AS SELECT array_agg(jsonb_build_object('event', CASE WHEN i % 3 = 0 THEN 'a' ELSE 'b' END,
@@ -273,7 +264,7 @@ fn level(session: &Session, events: &str, definition: &str) -> String {
 
 #[test]
 fn every_mode_and_option_does_what_it_says() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     let abc = r#""steps": ["a", "b", "c"]"#;
     for (events, definition, expected) in [
         // Modes.
@@ -326,7 +317,7 @@ fn every_mode_and_option_does_what_it_says() {
 
 #[test]
 fn times_are_those_of_the_attempt_that_counts() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     let times = |events: &str, definition: &str| {
         value(
             &session,
@@ -346,7 +337,7 @@ fn times_are_those_of_the_attempt_that_counts() {
 
 #[test]
 fn one_summary_is_of_one_funnel() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     for sql in [
         // Within a group, and between summaries: other steps, another window, another option.
         "SELECT eventkit.funnel_agg(events, CASE WHEN id % 2 = 0 THEN ARRAY['a', 'b'] ELSE ARRAY['x', 'c'] END, '1 hour') FROM users",
@@ -374,7 +365,7 @@ fn one_summary_is_of_one_funnel() {
 
 #[test]
 fn conditions_compare_the_text_that_the_server_shows() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     for (property, wanted, expected) in [
         ("10.50", "10.50", "1"),
         ("10.5", "10.50", "0"),
@@ -397,7 +388,7 @@ fn conditions_compare_the_text_that_the_server_shows() {
 
 #[test]
 fn labels_are_of_bearable_length_and_without_zero_bytes() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     assert_eq!(
         value(
             &session,
@@ -423,7 +414,7 @@ fn labels_are_of_bearable_length_and_without_zero_bytes() {
 
 #[test]
 fn tied_events_in_any_number_stay_cheap_and_can_be_cancelled() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     session
         .query(
             "CREATE TABLE tied AS SELECT jsonb_build_array('{\"event\": \"a\", \"time\": 1}'::jsonb) ||

@@ -2,8 +2,9 @@
 //! sees them: against recursive queries and against the same question asked in a longer way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
-use eventkit_tests::Session;
-use eventkit_tests::shared::{self, Database};
+mod common;
+
+use common::{open, value};
 
 /// 800 users with 0 to 9 events out of few names, times and shops, in no order.
 const USERS: &str = "
@@ -34,20 +35,9 @@ CREATE FUNCTION oracle(events jsonb[], steps text[], seconds int, from_step int,
 $$;
 ";
 
-fn database() -> (Database, Session) {
-    let db = shared::database().unwrap();
-    let session = db.session("main").unwrap();
-    session.query(USERS).unwrap();
-    (db, session)
-}
-
-fn value(session: &Session, sql: &str) -> String {
-    session.value(sql).unwrap().unwrap_or_else(|| "NULL".to_owned())
-}
-
 #[test]
 fn exclusions_equal_the_recursive_query_in_all_three_forms() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     let mut lowered = 0;
     for (steps, spans) in [("a,b,c", [(1, 3), (1, 2), (2, 3)]), ("a,b,a", [(1, 3), (1, 2), (2, 3)])] {
         for (from, to) in spans {
@@ -85,7 +75,7 @@ fn exclusions_equal_the_recursive_query_in_all_three_forms() {
 
 #[test]
 fn a_held_property_is_the_best_of_its_values() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     let funnel = |more: &str| format!(r#"'{{"steps": ["a", "b", "c"], "window": "6 seconds"{more}}}'::jsonb"#);
     for more in ["", r#", "mode": "unordered""#, r#", "increasing": true"#, r#", "mode": "strict_steps""#] {
         // For strict_steps, events of another value stand between: at most what the parts reach.
@@ -118,7 +108,7 @@ fn a_held_property_is_the_best_of_its_values() {
 
 #[test]
 fn sessions_count_as_users_of_their_own() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     let whole =
         r#"'{"steps": ["a", "b", "c"], "window": "1 minute", "count": "sessions", "session_gap": "2 seconds"}'::jsonb"#;
     let each = r#"'{"steps": ["a", "b", "c"], "window": "1 minute"}'::jsonb"#;
@@ -154,7 +144,7 @@ fn sessions_count_as_users_of_their_own() {
 
 #[test]
 fn attempts_follow_each_other() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     let steps = |events: &str, more: &str| {
         let events: Vec<String> = events
             .split(' ')
@@ -187,7 +177,7 @@ fn attempts_follow_each_other() {
 
 #[test]
 fn a_property_is_taken_from_the_match_that_was_asked_for() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     let events = r#"'[{"event": "a", "time": 1, "p": "old"}, {"event": "a", "time": 5, "p": "first"}, {"event": "x", "time": 6, "p": "other"},
                       {"event": "b", "time": 7, "p": 12.50}, {"event": "c", "time": 8, "p": {"deep": true}}]'"#;
     let hstores = "ARRAY['event=>a,time=>1,p=>old', 'event=>a,time=>5,p=>first', 'event=>b,time=>7,p=>12.50', 'event=>c,time=>8,p=>NULL']::hstore[]";
@@ -235,7 +225,7 @@ fn a_property_is_taken_from_the_match_that_was_asked_for() {
 
 #[test]
 fn whoever_matters_needs_a_time() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     for (definition, detail) in [
         (r#"{"steps": ["a", "b"], "exclude": ["x"]}"#, "exclusion 1"),
         (r#"{"steps": ["a", "b"], "count": "sessions", "session_gap": "1 hour"}"#, "sessions"),
@@ -253,7 +243,7 @@ fn whoever_matters_needs_a_time() {
 
 #[test]
 fn excluded_events_in_any_number_stay_cheap() {
-    let (_db, session) = database();
+    let (_db, session) = open(USERS);
     // Each b brings every a of the last hours to level 2, each x voids them all: work in the square of the events would
     // take hours.
     session

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{fails, lines, none_differs, open, value};
+use common::{dump_and_restore, fails, fails_with, lines, none_differs, open, value};
 
 /// 800 users with 0 to 12 events of few names on few hours around the nights in which clocks change, some of them out of
 /// order, tied, of another name or without one; in all three forms, and as rows.
@@ -203,16 +203,7 @@ fn a_stored_summary_is_dumped_and_restored() {
         value(&s, "SELECT bool_and(summary::text = summary::text::eventkit.retention_summary::text) FROM stored"),
         "t"
     );
-    let before = lines(&s, "SELECT part, summary FROM stored ORDER BY part");
-    let dump =
-        db.cluster.client_program("pg_dump").args(["-d", &db.name, "-t", "stored", "--inserts"]).output().unwrap();
-    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-    s.query("DROP TABLE stored").unwrap();
-    let fresh = db.session("restore").unwrap();
-    let script = String::from_utf8(dump.stdout).unwrap();
-    let plain: Vec<&str> = script.lines().filter(|line| !line.starts_with('\\')).collect();
-    fresh.query(&plain.join("\n")).unwrap();
-    assert_eq!(lines(&s, "SELECT part, summary FROM stored ORDER BY part"), before);
+    dump_and_restore(&db, &s, "stored");
     assert_eq!(
         value(
             &s,
@@ -338,9 +329,7 @@ fn wrong_arguments_say_what_is_wrong() {
             "22P02",
         ),
     ] {
-        let failure = fails(&s, &sql);
-        assert_eq!(failure.sqlstate, state, "{sql}\n{failure:?}");
-        assert!(failure.detail.is_some() && failure.hint.is_some(), "{sql}\n{failure:?}");
+        fails_with(&s, &sql, state);
     }
 }
 

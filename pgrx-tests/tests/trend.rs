@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{fails, lines, none_differs, open, value};
+use common::{dump_and_restore, fails_with, lines, none_differs, open, value};
 
 /// 900 users with 0 to 11 events of few names around the nights in which clocks change; in all three forms.
 const USERS: &str = "
@@ -141,16 +141,7 @@ fn a_stored_trend_is_dumped_and_restored() {
     let (db, s) = open(USERS);
     s.query("CREATE TABLE stored AS SELECT user_id % 3 AS part, eventkit.funnel_trend_agg(j, ARRAY['a', 'b'], '10 hours', '1 day') AS trend FROM users GROUP BY 1").unwrap();
     assert_eq!(value(&s, "SELECT bool_and(trend::text = trend::text::eventkit.funnel_trend::text) FROM stored"), "t");
-    let before = lines(&s, "SELECT part, trend FROM stored ORDER BY part");
-    let dump =
-        db.cluster.client_program("pg_dump").args(["-d", &db.name, "-t", "stored", "--inserts"]).output().unwrap();
-    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-    s.query("DROP TABLE stored").unwrap();
-    let fresh = db.session("restore").unwrap();
-    let script = String::from_utf8(dump.stdout).unwrap();
-    let plain: Vec<&str> = script.lines().filter(|line| !line.starts_with('\\')).collect();
-    fresh.query(&plain.join("\n")).unwrap();
-    assert_eq!(lines(&s, "SELECT part, trend FROM stored ORDER BY part"), before);
+    dump_and_restore(&db, &s, "stored");
     assert_eq!(value(&s, "SELECT (eventkit.rollup(trend)::text::jsonb ->> 'users')::int FROM stored"), "900");
 }
 
@@ -219,8 +210,6 @@ fn wrong_arguments_say_what_is_wrong() {
         ("SELECT 'x'::eventkit.funnel_trend".to_owned(), "22P02"),
         (r#"SELECT '{"version":1,"funnel":"x","period":"P1D","time_zone":"UTC","users":1,"periods":[{"start":"2024-01-01","funnel":{}}]}'::eventkit.funnel_trend"#.to_owned(), "22P02"),
     ] {
-        let failure = fails(&s, &sql);
-        assert_eq!(failure.sqlstate, state, "{sql}\n{failure:?}");
-        assert!(failure.detail.is_some() && failure.hint.is_some(), "{sql}\n{failure:?}");
+        fails_with(&s, &sql, state);
     }
 }

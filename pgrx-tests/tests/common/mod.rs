@@ -44,6 +44,27 @@ pub fn fails(session: &Session, sql: &str) -> Failure {
     failure
 }
 
+/// Asserts that a statement fails in this way, and that the server says more than that.
+pub fn fails_with(session: &Session, sql: &str, sqlstate: &str) {
+    let failure = fails(session, sql);
+    assert_eq!(failure.sqlstate, sqlstate, "{sql}\n{failure:?}");
+    assert!(failure.detail.is_some() && failure.hint.is_some(), "{sql}\n{failure:?}");
+}
+
+/// Drops a table and makes it again from its dump; asserts that its rows are what they were.
+pub fn dump_and_restore(db: &Database, session: &Session, table: &str) {
+    let rows = || lines(session, &format!("SELECT * FROM {table} ORDER BY 1"));
+    let before = rows();
+    let dump = db.cluster.client_program("pg_dump").args(["-d", &db.name, "-t", table, "--inserts"]).output().unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    session.query(&format!("DROP TABLE {table}")).unwrap();
+    let script = String::from_utf8(dump.stdout).unwrap();
+    // Newer versions of pg_dump write commands of psql as well.
+    let plain: Vec<&str> = script.lines().filter(|line| !line.starts_with('\\')).collect();
+    db.session("restore").unwrap().query(&plain.join("\n")).unwrap();
+    assert_eq!(rows(), before);
+}
+
 /// Asserts that a query over cases finds some, and none that differs. Columns: cases, differing, an example.
 pub fn none_differs(session: &Session, least: i64, sql: &str) {
     let rows = lines(session, sql);
