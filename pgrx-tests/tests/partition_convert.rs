@@ -462,7 +462,7 @@ const SPLIT: &str = r#"CALL eventkit.split_partition('"ev""ents x"')"#;
 fn left_over(s: &Session) -> String {
     value(
         s,
-        "SELECT (SELECT count(*) FROM pg_class WHERE relname ~ '_changes$|_adopted$') + (SELECT count(*) FROM pg_proc WHERE proname ~ '_capture$') \
+        "SELECT (SELECT count(*) FROM pg_class WHERE relname ~ '_changes$|_adopted$') + (SELECT count(*) FROM pg_proc WHERE proname ~ '_capture$' AND pronamespace <> 'eventkit'::regnamespace) \
          + (SELECT count(*) FROM pg_constraint WHERE conname = 'partition_bound') + (SELECT count(*) FROM pg_trigger WHERE tgname ~ '^eventkit')",
     )
 }
