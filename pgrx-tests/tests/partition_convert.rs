@@ -196,10 +196,7 @@ fn a_reader_that_stays_holds_it_up_and_nothing_is_left() {
     let reader = db.session("reader").unwrap();
     reader.query(&format!("BEGIN; SELECT count(*) FROM {TABLE}")).unwrap();
     let before = dumped(&db);
-    let refused = fails(
-        &s,
-        &call().replace("')", "', lock_timeout => '5 milliseconds')"),
-    );
+    let refused = fails(&s, &call().replace("')", "', lock_timeout => '5 milliseconds')"));
     assert_eq!(refused.sqlstate, "55P03", "{refused}");
     assert_eq!(dumped(&db), before);
     reader.query("COMMIT").unwrap();

@@ -1,5 +1,7 @@
 //! Which events the steps of an attempt were matched by, once its level, entry and end are known.
 
+use std::rc::Rc;
+
 use super::matching::Group;
 use super::moment::{Moment, slots};
 use super::ordered_excluding::Found;
@@ -22,8 +24,8 @@ pub struct Match {
 /// What an attempt did in the events of one time: the steps it took there, and what it had done before.
 #[derive(Clone, Debug)]
 pub struct Segment {
-    /// The segment before, if any, among those of the same list.
-    pub before: Option<usize>,
+    /// The segment before, if any.
+    pub before: Option<Rc<Segment>>,
     /// Where the events of that time begin and end in the list of events.
     pub events: (usize, usize),
     /// The first step that it took there.
@@ -36,11 +38,11 @@ pub struct Segment {
 /// its first and its last.
 /// O(k·events of each time).
 #[must_use]
-pub fn matches(rules: &Rules, events: &[Moment], segments: &[Segment], end: usize, whole: bool) -> Vec<Match> {
+pub fn matches(rules: &Rules, events: &[Moment], end: &Rc<Segment>, whole: bool) -> Vec<Match> {
     let mut found = Vec::new();
     let mut at = Some(end);
-    while let Some(segment) = at.and_then(|at| segments.get(at)) {
-        let fill = whole && at != Some(end) && segment.before.is_some();
+    while let Some(segment) = at {
+        let fill = whole && !Rc::ptr_eq(segment, end) && segment.before.is_some();
         let events = &events[segment.events.0..segment.events.1];
         let mut taken = match rules.ties {
             _ if rules.increasing || segment.first == segment.last => first_match(events, segment.first),
@@ -49,7 +51,7 @@ pub fn matches(rules: &Rules, events: &[Moment], segments: &[Segment], end: usiz
         };
         taken.reverse();
         found.append(&mut taken);
-        at = segment.before;
+        at = segment.before.as_ref();
     }
     found.reverse();
     found
@@ -153,32 +155,35 @@ impl<'e> Pairs<'e> {
 /// Its own entry is the only one, so at each level the latest match is all that matters. O(events·k²).
 #[must_use]
 pub fn ordered(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>) -> Vec<Match> {
+    let mut seen = 0;
     let begin = events.partition_point(|event| event.time < found.entry);
     let end = events.partition_point(|event| event.time <= found.done);
-    let mut segments: Vec<Segment> = Vec::new();
-    // For each level the last match and the segment that ends with it.
-    let mut levels: Vec<Option<(Micros, usize)>> = vec![None; rules.steps + 1];
+    // For each level the last match and the segment that ends with it. What none of them leads to any more is freed, so
+    // there are O(k²) segments at a time.
+    let mut levels: Vec<Option<(Micros, Rc<Segment>)>> = vec![None; rules.steps + 1];
     let mut slot = Slot::new(rules);
     let mut at = begin;
     for at_once in slots(&events[begin..end]) {
-        if at / POLL_EVERY != (at + at_once.len()) / POLL_EVERY {
-            poll();
-        }
         let place = (at, at + at_once.len());
         at = place.1;
+        seen += at_once.len();
+        if seen >= POLL_EVERY {
+            seen = 0;
+            poll();
+        }
         let time = at_once.first().map_or(Micros::MIN, |event| event.time);
         let open = time < rules.window_end(found.entry);
         let excluded = at_once.iter().filter(|_| open).fold(0, |all, event| all | event.excluded);
         slot.fill(at_once);
-        let mut next: Vec<Option<(Micros, usize)>> = (0..=rules.steps)
-            .map(|level| levels[level].filter(|_| !rules.spans(excluded).any(|(_, span)| span.open_at(level))))
+        let mut next: Vec<Option<(Micros, Rc<Segment>)>> = (0..=rules.steps)
+            .map(|level| levels[level].clone().filter(|_| !rules.spans(excluded).any(|(_, span)| span.open_at(level))))
             .collect();
         for (base, before) in levels.iter().enumerate().take(rules.steps) {
             if base == 0 && time != found.entry || base > 0 && before.is_none() {
                 continue;
             }
             for first in rules.next_steps(base) {
-                let late = |within| before.is_some_and(|(last, _)| time.saturating_sub(last) > within);
+                let late = |within| before.as_ref().is_some_and(|(last, _)| time.saturating_sub(*last) > within);
                 if rules.within[first].is_some_and(late) {
                     continue;
                 }
@@ -187,8 +192,8 @@ pub fn ordered(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>) -
                     if rules.spans(excluded).any(|(_, span)| span.from <= base && span.open_at(level)) {
                         continue;
                     }
-                    segments.push(Segment { before: before.map(|(_, segment)| segment), events: place, first, last });
-                    next[level] = Some((time, segments.len() - 1));
+                    let before = before.as_ref().map(|(_, segment)| Rc::clone(segment));
+                    next[level] = Some((time, Rc::new(Segment { before, events: place, first, last })));
                 }
             }
         }
@@ -196,9 +201,8 @@ pub fn ordered(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>) -
     }
     levels
         .get(found.level)
-        .copied()
-        .flatten()
-        .map(|(_, segment)| matches(rules, events, &segments, segment, false))
+        .and_then(Option::as_ref)
+        .map(|(_, segment)| matches(rules, events, segment, false))
         .unwrap_or_default()
 }
 

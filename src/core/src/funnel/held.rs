@@ -2,14 +2,16 @@
 
 use super::moment::Moment;
 use super::rules::{Rules, Ties};
+use crate::event::{POLL_EVERY, Poll};
 use crate::time::Micros;
 
 /// Gives the events of each value with the marks that stand for the rest: at each of its times the exclusions of that
 /// time, after each the next event of every exclusion (an attempt is void from then on, so a further one changes
 /// nothing), and, where events have to be consecutive, one mark for the other events between two of its own.
 /// O(n log n) altogether, for n events and few exclusions.
-pub fn each_part(rules: &Rules, events: &[Moment], mut visit: impl FnMut(&[Moment])) {
+pub fn each_part(rules: &Rules, events: &[Moment], poll: Poll<'_>, mut visit: impl FnMut(&[Moment], Poll<'_>)) {
     let excluded: Vec<Vec<Micros>> = (0..rules.exclude.len())
+        .inspect(|_| poll())
         .map(|at| events.iter().filter(|event| event.excluded >> at & 1 == 1).map(|event| event.time).collect())
         .collect();
     // How many events that count stand before each place.
@@ -24,9 +26,9 @@ pub fn each_part(rules: &Rules, events: &[Moment], mut visit: impl FnMut(&[Momen
     let mut part = Vec::new();
     for own in own.chunk_by(|one, next| events[*one].hold == events[*next].hold) {
         part.clear();
-        others.fill(rules, own, &mut part);
+        others.fill(rules, own, &mut part, &mut *poll);
         part.sort_by_key(|event| (event.time, event.place));
-        visit(&part);
+        visit(&part, &mut *poll);
     }
 }
 
@@ -37,21 +39,36 @@ struct Others<'e> {
 }
 
 impl Others<'_> {
-    fn fill(&self, rules: &Rules, own: &[usize], part: &mut Vec<Moment>) {
+    fn fill(&self, rules: &Rules, own: &[usize], part: &mut Vec<Moment>, poll: Poll<'_>) {
+        let mut marks: Vec<(Micros, u64)> = Vec::new();
+        let mut seen = 0;
         let mut slots = own.chunk_by(|one, next| self.events[*one].time == self.events[*next].time).peekable();
         while let Some(slot) = slots.next() {
             let (Some(first), Some(last)) = (slot.first(), slot.last()) else { continue };
             let time = self.events[*first].time;
             let next = slots.peek().and_then(|next| next.first()).copied();
+            seen += 1;
+            if seen % POLL_EVERY == 0 {
+                poll();
+            }
             let mut now = 0;
             for (at, times) in self.excluded.iter().enumerate() {
                 let from = times.partition_point(|excluded| *excluded < time);
                 now |= u64::from(times.get(from) == Some(&time)) << at;
                 let later = times.get(times.partition_point(|excluded| *excluded <= time)).copied();
                 if let Some(later) = later.filter(|later| next.is_none_or(|next| *later < self.events[next].time)) {
-                    part.push(Moment { time: later, place: u32::MAX, excluded: 1 << at, ..Moment::default() });
+                    marks.push((later, 1 << at));
                 }
             }
+            marks.sort_unstable();
+            // One mark for each time, so that there are never more of them than events.
+            part.extend(marks.chunk_by(|one, next| one.0 == next.0).map(|same| Moment {
+                time: same.first().map_or(time, |mark| mark.0),
+                place: u32::MAX,
+                excluded: same.iter().fold(0, |all, mark| all | mark.1),
+                ..Moment::default()
+            }));
+            marks.clear();
             part.extend(slot.iter().map(|at| Moment { excluded: now, ..self.events[*at] }));
             match rules.ties {
                 Ties::Array => {

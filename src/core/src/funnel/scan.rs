@@ -8,6 +8,7 @@ use super::condition::Conditions;
 use super::definition::{Count, Funnel, Mode, Names};
 use super::moment::Moment;
 use super::ordered::{NONE, Ordered};
+use super::rules::Entry;
 use super::strict::Strict;
 use super::unordered::Unordered;
 use super::user::{Outcome, UserRules};
@@ -206,6 +207,8 @@ pub struct Scanner<const TIMES: bool> {
     steps: Patterns,
     /// Events that match nothing matter as well, with their times: in mode `strict`, and for sessions.
     every_event: bool,
+    /// The best level, once reached, stands whatever follows, also if that is out of order: nothing is left to read.
+    stops_at_best: bool,
     automaton: Automaton<TIMES>,
     whole: Option<Box<Whole>>,
     /// The times of the attempt that counts, when the automaton did not find it.
@@ -242,6 +245,9 @@ impl<const TIMES: bool> Scanner<TIMES> {
         Self {
             steps: Patterns::new(funnel.steps.iter().map(|step| (&step.names, step.conditions.as_slice()))),
             every_event: funnel.mode == Mode::Strict || matches!(funnel.count, Count::Sessions(_)),
+            stops_at_best: !TIMES
+                && funnel.entry == Entry::Any
+                && matches!(funnel.mode, Mode::Ordered | Mode::Unordered),
             automaton: Automaton::new(funnel),
             whole: needs_all_events.then(|| Box::new(whole())),
             times: Vec::new(),
@@ -255,7 +261,8 @@ impl<const TIMES: bool> Scanner<TIMES> {
 
     /// The level of one user. Only events that matter to the mode have their time read: those that match a step, in mode
     /// `strict` all. Events out of order are sorted, stably; `source` gives a walk from the first element and is called
-    /// again then, and once before when copies of events are to be left out.
+    /// again then, and once before when copies of events are to be left out. Reading ends early only where no later
+    /// element can change the answer by standing out of order.
     /// O(events), O(m log m) for m such events out of order.
     /// Errors: those of the source; such an event without a time, or with one that does not read.
     pub fn level<'a, S: Events<'a>>(
@@ -272,14 +279,18 @@ impl<const TIMES: bool> Scanner<TIMES> {
         }
         self.automaton.reset();
         let mut last = Micros::MIN;
-        let mut in_order = true;
+        let (mut in_order, mut done) = (true, false);
+        let stops_at_best = self.stops_at_best;
         self.each_match(&mut source(), &counting, argument, poll, |automaton, time, matched| {
             if time < last {
                 in_order = false;
                 return Ok(false);
             }
-            last = time;
-            Ok(!automaton.push(time, matched))
+            if !done {
+                last = time;
+                done = automaton.push(time, matched);
+            }
+            Ok(!(done && stops_at_best))
         })?;
         if in_order {
             return Ok(self.automaton.finish());
@@ -511,4 +522,41 @@ fn without_time(matched: u64, excluded: u64) -> Error {
     Error::new(Condition::InvalidDatetimeFormat, "event without a time")
         .detail(why)
         .hint("Name the key that holds the time with time_key => '…', or filter such events out.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::tests::{Plain, PlainEvents};
+    use crate::funnel::rules::Ties;
+    use proptest::prelude::*;
+
+    fn found<const TIMES: bool>(funnel: &Funnel, events: &[(&str, Micros)]) -> (usize, Vec<Micros>) {
+        let plain: Vec<Option<Plain>> =
+            events.iter().map(|(name, at)| Some(Plain { id: Some((*name).to_owned()), at: Some(*at) })).collect();
+        let mut scanner = Scanner::<TIMES>::new(funnel);
+        let level = scanner.level(|| PlainEvents::new(&plain, false), "events", &mut || ()).unwrap();
+        (level, scanner.times().to_vec())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn an_array_out_of_order_is_the_same_as_in_order(
+            events in prop::collection::vec((prop::sample::select(vec!["a", "b", "x"]), 0i64..9), 0..9),
+            steps in prop::collection::vec(prop::sample::select(vec!["a", "b"]), 1..4),
+            mode in prop::sample::select(vec![Mode::Ordered, Mode::Strict, Mode::StrictSteps, Mode::Unordered]),
+            ties in prop::sample::select(vec![Ties::Any, Ties::Array]),
+            entry in prop::sample::select(vec![Entry::Any, Entry::First]),
+            window in prop::option::of(0i64..6),
+            increasing in any::<bool>(),
+        ) {
+            let steps: Vec<String> = steps.into_iter().map(str::to_owned).collect();
+            let funnel = Funnel { mode, ties, entry, increasing, ..Funnel::of_names(&steps, window, "id", "at").unwrap() };
+            let mut sorted = events.clone();
+            sorted.sort_by_key(|event| event.1);
+            prop_assert_eq!(found::<false>(&funnel, &events), found::<false>(&funnel, &sorted));
+            prop_assert_eq!(found::<true>(&funnel, &events), found::<true>(&funnel, &sorted));
+        }
+    }
 }

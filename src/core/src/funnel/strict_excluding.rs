@@ -14,6 +14,8 @@
 //! **Cost.** O(k⁴·min(group, k)) for a group of tied events, O(k³) for one event, with k the steps; a funnel without
 //! optional steps has one attempt for each level, so O(k) for one event. Memory O(k²).
 
+use std::rc::Rc;
+
 use super::attempt::{Match, Segment, matches};
 use super::moment::{Moment, slots};
 use super::ordered_excluding::Found;
@@ -23,14 +25,14 @@ use crate::event::{POLL_EVERY, Poll};
 use crate::time::Micros;
 
 /// An attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Attempt {
     level: usize,
     entry: Micros,
     /// For each exclusion when its `from` was matched; the beginning of time when it was not.
     from: Vec<Micros>,
     /// What it did last, when that is remembered.
-    segment: Option<usize>,
+    segment: Option<Rc<Segment>>,
 }
 
 impl Attempt {
@@ -46,7 +48,7 @@ impl Attempt {
                 from[at] = time;
             }
         }
-        Self { level, entry: self.entry, from, segment: self.segment }
+        Self { level, entry: self.entry, from, segment: self.segment.clone() }
     }
 
     /// Whether whatever the other can become this one can become too.
@@ -66,11 +68,10 @@ struct Run<'r> {
     waiting: Vec<Vec<(Micros, usize, Attempt)>>,
     groups: usize,
     best: Option<Found>,
-    /// The attempt whose matches are looked for, and what attempts did.
+    /// The attempt whose matches are looked for.
     wanted: Option<Found>,
-    segments: Vec<Segment>,
     /// The segment that ends it.
-    end: Option<usize>,
+    end: Option<Rc<Segment>>,
 }
 
 /// Runs a user's events, in order of time.
@@ -87,7 +88,7 @@ pub fn matches_of(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>
     let events = &events[begin..end];
     let mut run = Run::new(rules, Some(found));
     run.all(events, poll);
-    run.end.map(|end| matches(rules, events, &run.segments, end, true)).unwrap_or_default()
+    run.end.map(|end| matches(rules, events, &end, true)).unwrap_or_default()
 }
 
 impl<'r> Run<'r> {
@@ -101,7 +102,6 @@ impl<'r> Run<'r> {
             groups: 0,
             best: None,
             wanted,
-            segments: Vec::new(),
             end: None,
         }
     }
@@ -165,7 +165,7 @@ impl<'r> Run<'r> {
                 }
                 for last in bits(slot.reach(first, &mut *poll).lasts) {
                     let mut further = attempt.goes_on(rules, last + 1, time);
-                    further.segment = self.remember(attempt.segment, place, first, last);
+                    further.segment = self.remember(attempt.segment.as_ref(), place, first, last);
                     if slot.takes_all(first, last, size) {
                         self.next.push(further.clone());
                     }
@@ -197,10 +197,15 @@ impl<'r> Run<'r> {
         self.last_time = time;
     }
 
-    fn remember(&mut self, before: Option<usize>, events: (usize, usize), first: usize, last: usize) -> Option<usize> {
+    fn remember(
+        &self,
+        before: Option<&Rc<Segment>>,
+        events: (usize, usize),
+        first: usize,
+        last: usize,
+    ) -> Option<Rc<Segment>> {
         self.wanted?;
-        self.segments.push(Segment { before, events, first, last });
-        Some(self.segments.len() - 1)
+        Some(Rc::new(Segment { before: before.map(Rc::clone), events, first, last }))
     }
 
     fn complete(&mut self, attempt: Attempt, time: Micros) {

@@ -17,6 +17,9 @@ use super::{strict_excluding, unordered_excluding};
 use crate::event::{POLL_EVERY, Poll};
 use crate::time::Micros;
 
+/// Events that an attempt is looked for in at first.
+const FIRST_LOOK: usize = if cfg!(test) { 2 } else { 64 };
+
 /// One user, session or attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -86,7 +89,7 @@ impl UserRules {
             // Events of the entry's own time may come before it in the array.
             let begin = rest.partition_point(|event| event.time < rest[begin].time);
             let until = rest.partition_point(|event| event.time <= end);
-            let outcome = first.outcome(&rest[begin..until], poll);
+            let outcome = first.first_attempt(&rest[begin..until], &mut *poll);
             let complete = outcome.found.filter(|found| found.level == self.rules.steps);
             let over = complete.map_or(end, |found| found.done);
             outcomes.push(outcome);
@@ -95,7 +98,25 @@ impl UserRules {
         outcomes
     }
 
+    /// The outcome of the events of one window. A complete attempt is the same whatever follows its end, so a growing part
+    /// of them is looked at: O(log n) times the events up to its end, or all of them when there is no such end.
+    fn first_attempt(&self, window: &[Moment], poll: Poll<'_>) -> Outcome {
+        let mut size = FIRST_LOOK;
+        loop {
+            let cut = match window.get(size) {
+                None => window.len(),
+                Some(last) => window.partition_point(|event| event.time <= last.time),
+            };
+            let outcome = self.outcome(&window[..cut], &mut *poll);
+            if cut == window.len() || outcome.level() == self.rules.steps {
+                return outcome;
+            }
+            size = 2 * cut;
+        }
+    }
+
     fn outcome(&self, events: &[Moment], poll: Poll<'_>) -> Outcome {
+        poll();
         if self.rules.entry == Entry::Any {
             return self.of_parts(&[Part { events, end: None }], poll);
         }
@@ -113,7 +134,7 @@ impl UserRules {
         let mut best: Option<Found> = None;
         let mut matches = Vec::new();
         let mut without = 0;
-        let mut look = |part: Part<'_>| {
+        let mut look = |part: Part<'_>, poll: Poll<'_>| {
             let (found, level) = self.found(part, &mut *poll);
             without = without.max(level);
             let Some(found) = found else { return };
@@ -127,9 +148,11 @@ impl UserRules {
         };
         for part in parts {
             if self.hold {
-                held::each_part(&self.rules, part.events, |events| look(Part { events, end: part.end }));
+                held::each_part(&self.rules, part.events, &mut *poll, |events, poll| {
+                    look(Part { events, end: part.end }, poll);
+                });
             } else {
-                look(*part);
+                look(*part, &mut *poll);
             }
         }
         let level = best.map_or(0, |best| best.level);
