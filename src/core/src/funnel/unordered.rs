@@ -1,8 +1,10 @@
 //! The automaton of mode `unordered`: how many different steps distinct events match inside one window.
 //!
 //! **State.** The events of the present window, and a largest matching of steps into them, kept as events come and go:
-//! an event that comes can let one more step be served, an event that goes can cost one; both are found by augmenting
-//! paths (Kuhn) over the kinds of events (what they match), of which a user has few.
+//! an event that comes can let one more step be served, an event that goes can cost one. Both are found by alternating
+//! paths (Kuhn), searched over the steps alone: a served step has one event that serves it, and of the other events it
+//! is enough to know, for each step, one that matches it. An event that serves goes on serving some step until it goes;
+//! so those that wait for a step stand in a queue for each step that they match, and leave it once.
 //!
 //! **Why the windows that end with each event are enough.** Any window's events lie within the window that ends with
 //! the last of them.
@@ -11,55 +13,160 @@
 //! each event that lets one more step be served is taken. The sets of events that can be matched form a matroid, in
 //! which such a greedy choice has the latest possible beginning.
 //!
-//! **Cost.** O(k·kinds) for an event in the usual case, at most O(k²·kinds). Memory O(events in a window).
+//! **Cost.** O(k) operations on sets of steps (a word each) for an event that comes or goes, with k the steps. Memory
+//! O(events in a window · steps that they match).
 
 use std::collections::VecDeque;
 
-use super::matching::{Group, Served};
 use super::ordered::NONE;
 use super::rules::{Entry, Rules};
+use super::slot::bits;
 use crate::time::Micros;
+
+/// Distinct events that serve steps.
+#[derive(Debug)]
+struct Served {
+    /// The steps that are served, one bit each.
+    steps: u64,
+    /// For each step the number of the event that serves it, and what that event matches.
+    by: Box<[(u64, u64); 64]>,
+}
+
+impl Default for Served {
+    fn default() -> Self {
+        Self { steps: 0, by: Box::new([(0, 0); 64]) }
+    }
+}
+
+impl Served {
+    const fn count(&self) -> usize {
+        self.steps.count_ones() as usize
+    }
+
+    /// Lets an event serve a step that nothing serves, if moving others lets it. O(k).
+    fn enter(&mut self, event: u64, matched: u64) -> bool {
+        // From which step each was come to; the steps that the event itself matches from none.
+        let mut from = [0u8; 64];
+        let (mut seen, mut open) = (matched, matched);
+        while open != 0 {
+            if open & !self.steps != 0 {
+                let mut step = (open & !self.steps).trailing_zeros() as usize;
+                self.steps |= 1 << step;
+                while matched >> step & 1 == 0 {
+                    let before = usize::from(from[step]);
+                    self.by[step] = self.by[before];
+                    step = before;
+                }
+                self.by[step] = (event, matched);
+                return true;
+            }
+            let step = open.trailing_zeros() as usize;
+            open &= open - 1;
+            let new = self.by[step].1 & !seen;
+            for further in bits(new) {
+                from[further] = u8::try_from(step).unwrap_or_default();
+            }
+            seen |= new;
+            open |= new;
+        }
+        false
+    }
+
+    /// A step that an event serves no longer; the event that `waiting` knows for it, or for a step whose event can take
+    /// it, serves in its place. Gives that event, if there is one. O(k²) at most, mostly O(k).
+    fn replace(&mut self, lost: usize, mut waiting: impl FnMut(usize) -> Option<(u64, u64)>) -> Option<u64> {
+        self.steps &= !(1 << lost);
+        let mut to = [0u8; 64];
+        let (mut seen, mut open) = (1u64 << lost, 1u64 << lost);
+        while open != 0 {
+            let step = open.trailing_zeros() as usize;
+            open &= open - 1;
+            if let Some(event) = waiting(step) {
+                // Each event on the way back takes the step that was come from.
+                let (mut place, mut moved) = (step, event);
+                loop {
+                    std::mem::swap(&mut self.by[place], &mut moved);
+                    if place == lost {
+                        break;
+                    }
+                    place = usize::from(to[place]);
+                }
+                self.steps |= 1 << lost;
+                return Some(event.0);
+            }
+            for other in bits(self.steps & !seen) {
+                if self.by[other].1 >> step & 1 == 1 {
+                    to[other] = u8::try_from(step).unwrap_or_default();
+                    seen |= 1 << other;
+                    open |= 1 << other;
+                }
+            }
+        }
+        None
+    }
+}
 
 /// The events of a window, with a largest matching of the steps into them.
 #[derive(Debug, Default)]
 pub struct Window {
-    /// The events: time, kind, and what they match.
-    inside: VecDeque<(Micros, usize, u64)>,
-    group: Group,
-    matching: Served,
-    /// The steps that are served, one bit each.
-    served: u64,
+    /// The events: time, what they match, and whether they serve a step.
+    inside: VecDeque<(Micros, u64, bool)>,
+    /// The number of the first of them.
+    first: u64,
+    /// For each step the numbers of the events that match it and did not serve when they came.
+    waiting: Vec<VecDeque<u64>>,
+    served: Served,
 }
 
 impl Window {
     /// Forgets all events.
     pub fn clear(&mut self) {
+        self.first = 0;
         self.inside.clear();
-        self.group.clear();
-        self.matching = Served::default();
-        self.served = 0;
+        self.waiting.iter_mut().for_each(VecDeque::clear);
+        self.served.steps = 0;
     }
 
     /// Takes in the next event, in order of time.
     pub fn push(&mut self, time: Micros, matched: u64, steps: usize) {
-        let kind = self.group.push(matched);
-        self.inside.push_back((time, kind, matched));
-        // More events of a kind than there are steps serve nothing more.
-        if self.group.count(kind) <= steps && self.served() != steps {
-            self.improve(steps);
+        let number = self.first + self.inside.len() as u64;
+        let serves = self.served.enter(number, matched);
+        self.inside.push_back((time, matched, serves));
+        if !serves {
+            self.waiting.resize_with(steps, VecDeque::new);
+            for step in bits(matched) {
+                if let Some(queue) = self.waiting.get_mut(step) {
+                    queue.push_back(number);
+                }
+            }
         }
     }
 
     /// Lets the events go that are earlier than that.
-    pub fn drop_before(&mut self, begin: Micros, steps: usize) {
-        while let Some((time, kind, _)) = self.inside.front().copied() {
+    pub fn drop_before(&mut self, begin: Micros) {
+        while let Some((time, _, serves)) = self.inside.front().copied() {
             if time >= begin {
                 break;
             }
             self.inside.pop_front();
-            if let Some(step) = self.group.leave(kind, &mut self.matching) {
-                self.served &= !(1 << step);
-                self.improve(steps);
+            let gone = self.first;
+            self.first += 1;
+            let lost = bits(self.served.steps).find(|step| self.served.by[*step].0 == gone);
+            let Some(lost) = lost.filter(|_| serves) else { continue };
+            let Self { inside, first, waiting, served } = self;
+            let place = |number: u64| usize::try_from(number.wrapping_sub(*first)).unwrap_or(usize::MAX);
+            let entered = served.replace(lost, |step| {
+                let queue = waiting.get_mut(step)?;
+                while let Some(number) = queue.front().copied() {
+                    match inside.get(place(number)) {
+                        Some((_, matched, false)) if number >= *first => return Some((number, *matched)),
+                        _ => queue.pop_front(),
+                    };
+                }
+                None
+            });
+            if let Some(event) = entered.and_then(|number| inside.get_mut(place(number))) {
+                event.2 = true;
             }
         }
     }
@@ -67,42 +174,26 @@ impl Window {
     /// How many steps are served.
     #[must_use]
     pub const fn served(&self) -> usize {
-        self.served.count_ones() as usize
-    }
-
-    /// Serves one more step if that is possible.
-    fn improve(&mut self, steps: usize) {
-        let open = (0..steps).filter(|step| self.served >> step & 1 == 0);
-        if let Some(step) = first_served(&self.group, open, &mut self.matching) {
-            self.served |= 1 << step;
-        }
+        self.served.count()
     }
 
     /// The latest beginning of events inside that serve so many steps.
     #[must_use]
-    pub fn latest_beginning(&self, level: usize, steps: usize) -> Micros {
+    pub fn latest_beginning(&self, level: usize) -> Micros {
         let mut beginning = Micros::MAX;
-        self.latest(level, steps, |time| beginning = time);
+        self.latest(level, |time| beginning = time);
         beginning
     }
 
     /// The times of the latest events that serve so many steps, from the latest back.
-    pub fn latest(&self, level: usize, steps: usize, mut visit: impl FnMut(Micros)) {
-        let (mut group, mut matching, mut served) = (Group::new(), Served::default(), 0u64);
-        for (time, _, matched) in self.inside.iter().rev() {
-            if served.count_ones() as usize == level {
+    pub fn latest(&self, level: usize, mut visit: impl FnMut(Micros)) {
+        let mut served = Served::default();
+        for (number, (time, matched, _)) in self.inside.iter().enumerate().rev() {
+            if served.count() == level {
                 break;
             }
-            let kind = group.push(*matched);
-            let open = (0..steps).filter(|step| served >> step & 1 == 0);
-            match first_served(&group, open, &mut matching) {
-                Some(step) => {
-                    served |= 1 << step;
-                    visit(*time);
-                }
-                None => {
-                    group.leave(kind, &mut matching);
-                }
+            if served.enter(number as u64, *matched) {
+                visit(*time);
             }
         }
     }
@@ -164,7 +255,7 @@ impl<const TIMES: bool> Unordered<TIMES> {
                 self.inside.clear();
             }
         } else {
-            self.inside.drop_before(self.rules.window_begin(time), self.rules.steps);
+            self.inside.drop_before(self.rules.window_begin(time));
         }
         self.inside.push(time, matched, self.rules.steps);
         let level = self.inside.served();
@@ -188,7 +279,7 @@ impl<const TIMES: bool> Unordered<TIMES> {
         if self.unsettled {
             self.unsettled = false;
             self.best.clear();
-            self.inside.latest(self.level, self.rules.steps, |time| self.best.push(time));
+            self.inside.latest(self.level, |time| self.best.push(time));
             self.best.reverse();
         }
     }
@@ -198,11 +289,6 @@ impl<const TIMES: bool> Unordered<TIMES> {
     pub fn times(&self) -> &[Micros] {
         &self.best
     }
-}
-
-/// The first of these steps that can be served as well, now served.
-fn first_served(group: &Group, mut steps: impl Iterator<Item = usize>, matching: &mut Served) -> Option<usize> {
-    steps.find(|step| group.serve(*step, matching))
 }
 
 #[cfg(test)]

@@ -71,13 +71,10 @@ fn sweep(
             }
             begin += 1;
         }
-        window.drop_before(
-            if begin < events.len() && events[begin].time <= time { from } else { Micros::MAX },
-            rules.steps,
-        );
+        window.drop_before(if begin < events.len() && events[begin].time <= time { from } else { Micros::MAX });
         let level = window.served().min(most);
         if level >= least && best.is_none_or(|best| best.level < level) {
-            let latest = window.latest_beginning(level, rules.steps);
+            let latest = window.latest_beginning(level);
             // The latest event at or before it that may begin the attempt.
             let until = events.partition_point(|event| event.time <= latest);
             let entry = events[begin..until].iter().rev().map(|event| event.time).find(|from| may_begin(*from, time));
