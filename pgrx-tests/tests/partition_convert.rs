@@ -539,6 +539,22 @@ fn busy(db: &Database) -> Vec<Session> {
     sessions
 }
 
+/// Runs a call whose exchange a reader holds up until many changes are captured.
+fn held_up(db: &Database, s: &Session, call: &str, log: &str) {
+    let reader = db.session("holder").unwrap();
+    reader.query(&format!("BEGIN; SELECT count(*) FROM {TABLE}")).unwrap();
+    s.run(call);
+    wait::until(db.cluster, &db.name, &format!("to_regclass('{log}') IS NOT NULL")).unwrap();
+    wait::until(
+        db.cluster,
+        &db.name,
+        &format!("(SELECT last_value FROM {}) > 60", log.replace("changes", "changes_seq_seq")),
+    )
+    .unwrap();
+    reader.query("COMMIT").unwrap();
+    s.join().unwrap();
+}
+
 fn rest(db: &Database, s: &Session, sessions: Vec<Session>) {
     let seen = number(s, &format!("SELECT count(*) FROM {TABLE} WHERE name ~ '^w'"));
     wait::until(db.cluster, &db.name, &format!("(SELECT count(*) FROM {TABLE} WHERE name ~ '^w') > {seen} + 20"))
@@ -564,7 +580,7 @@ fn writers_and_readers_go_on_while_it_is_split() {
     let sessions = busy(&db);
     wait::until(db.cluster, &db.name, &format!("(SELECT count(DISTINCT name) FROM {TABLE} WHERE name ~ '^w') = 2"))
         .unwrap();
-    s.query(SPLIT).unwrap();
+    held_up(&db, &s, SPLIT, r#""ev""ents x_adopted_changes""#);
     rest(&db, &s, sessions);
     assert_eq!(left_over(&s), "0");
 }
@@ -730,7 +746,7 @@ fn writers_and_readers_go_on_while_it_is_made_plain() {
     let sessions = busy(&db);
     wait::until(db.cluster, &db.name, &format!("(SELECT count(DISTINCT name) FROM {TABLE} WHERE name ~ '^w') = 2"))
         .unwrap();
-    s.query(PLAIN).unwrap();
+    held_up(&db, &s, PLAIN, r#""ev""ents x_changes""#);
     rest(&db, &s, sessions);
     assert_eq!(left_over(&s), "0");
     assert_eq!(value(&s, &format!("SELECT relkind FROM pg_class WHERE oid = '{TABLE}'::regclass")), "r");
