@@ -815,9 +815,7 @@ fn an_owner_without_more_rights_and_writers_with_fewer() {
     assert_eq!(
         value(
             &s,
-            &format!(
-                "SELECT count(DISTINCT relowner) || ' ' || min(relowner::regrole::text) FROM pg_class WHERE relname ~ '^e(_|$)'"
-            )
+            "SELECT count(DISTINCT relowner) || ' ' || min(relowner::regrole::text) FROM pg_class WHERE relname ~ '^e(_|$)'"
         ),
         format!("1 {owner}")
     );
