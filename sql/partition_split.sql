@@ -45,6 +45,39 @@ $$;
 COMMENT ON FUNCTION eventkit.apply_captured(regclass, regclass, name, text) IS
 'Applies the captured changes of a range to the copy of its rows, in their order, and returns how many; split_partition calls it. SELECT eventkit.apply_captured(''app.visits_changes'', ''app.visits'', ''at'', ''"at" IS NOT NULL'')';
 
+CREATE FUNCTION eventkit.stop_capture("table" regclass, lock_timeout interval DEFAULT '2 seconds') RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
+AS $$
+DECLARE
+  statements text[];
+  copies text;
+BEGIN
+  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($2), true);
+  SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, "table") ORDER BY t.tgname)
+      || array_agg(DISTINCT format('DROP FUNCTION %s', t.tgfoid::regprocedure))
+      || array_agg(DISTINCT format('DROP TABLE %s', l.oid::regclass))
+    INTO statements
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    JOIN pg_attribute a ON a.atttypid = c.reltype AND a.attname = 'changed' JOIN pg_class l ON l.oid = a.attrelid AND l.relname ~ '_changes$'
+    WHERE t.tgrelid = "table" AND t.tgname IN ('eventkit_capture', 'eventkit_truncate');
+  IF statements IS NULL THEN
+    RAISE NOTICE 'no changes of % are captured', "table";
+    RETURN;
+  END IF;
+  PERFORM eventkit.execute_with_retries(statements);
+  SELECT string_agg(o.oid::regclass::text, ', ' ORDER BY o.relname) INTO copies
+    FROM pg_class c JOIN pg_class o ON o.relnamespace = c.relnamespace AND o.relkind = 'r' AND NOT o.relispartition
+    WHERE c.oid = "table" AND (o.relname ~ '_plain$' OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = o.oid AND k.conname = 'partition_bound'));
+  IF copies IS NOT NULL THEN
+    RAISE NOTICE 'copies may be left: %', copies;
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.stop_capture(regclass, interval) IS
+'Ends the capture of changes of a table that a split_partition (name the partition) or unpartition_table has left which is not to be repeated, and names the copies that are left. SELECT eventkit.stop_capture(''app.visits'')';
+
 CREATE PROCEDURE eventkit.run_copying_plan(planned eventkit.plan_step[], parent text, lock_timeout interval)
 LANGUAGE plpgsql
 AS $$
@@ -69,8 +102,10 @@ BEGIN
       phase := pg_catalog.array_append(phase, step);
       CONTINUE;
     END IF;
-    -- Policies that bind the caller would hide rows: an error instead.
-    SET LOCAL row_security = off;
+    IF copies THEN
+      -- Policies that bind the caller would hide rows: an error instead.
+      SET LOCAL row_security = off;
+    END IF;
     failure := CASE WHEN copies THEN eventkit.try_plan(phase, lock_timeout, caller_search_path) ELSE eventkit.try_together(phase, lock_timeout) END;
     phase := '{}';
     COMMIT;
@@ -80,7 +115,7 @@ BEGIN
         MESSAGE = failure OPERATOR(pg_catalog.->>) 'message',
         DETAIL = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'detail', ''), pg_catalog.format('Copying rows of %s.', parent)),
         HINT = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'hint', ''),
-          'Remove the cause, then call again: what is finished stays, and changes are captured until all is done.');
+          'Remove the cause, then call again: what is finished stays, and changes are captured until all is done. To give up: SELECT eventkit.stop_capture(…).');
     END IF;
     IF copies THEN
       RAISE NOTICE '% is copied', step.target;

@@ -308,6 +308,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("expect_unchanged", "v", "u", 100.0, false),
     ("run_copying_plan", "v", "u", 100.0, false),
     ("split_partition", "v", "u", 100.0, false),
+    ("stop_capture", "v", "u", 100.0, false),
     ("try_together", "v", "u", 100.0, false),
     ("unpartition_table", "v", "u", 100.0, false),
     ("attach_partition", "v", "u", 100.0, false),

@@ -539,6 +539,22 @@ fn busy(db: &Database) -> Vec<Session> {
     sessions
 }
 
+/// Runs a call whose exchange a reader holds up until many changes are captured.
+fn held_up(db: &Database, s: &Session, call: &str, log: &str) {
+    let reader = db.session("holder").unwrap();
+    reader.query(&format!("BEGIN; SELECT count(*) FROM {TABLE}")).unwrap();
+    s.run(call);
+    wait::until(db.cluster, &db.name, &format!("to_regclass('{log}') IS NOT NULL")).unwrap();
+    wait::until(
+        db.cluster,
+        &db.name,
+        &format!("(SELECT last_value FROM {}) > 60", log.replace("changes", "changes_seq_seq")),
+    )
+    .unwrap();
+    reader.query("COMMIT").unwrap();
+    s.join().unwrap();
+}
+
 fn rest(db: &Database, s: &Session, sessions: Vec<Session>) {
     let seen = number(s, &format!("SELECT count(*) FROM {TABLE} WHERE name ~ '^w'"));
     wait::until(db.cluster, &db.name, &format!("(SELECT count(*) FROM {TABLE} WHERE name ~ '^w') > {seen} + 20"))
@@ -564,7 +580,7 @@ fn writers_and_readers_go_on_while_it_is_split() {
     let sessions = busy(&db);
     wait::until(db.cluster, &db.name, &format!("(SELECT count(DISTINCT name) FROM {TABLE} WHERE name ~ '^w') = 2"))
         .unwrap();
-    s.query(SPLIT).unwrap();
+    held_up(&db, &s, SPLIT, r#""ev""ents x_adopted_changes""#);
     rest(&db, &s, sessions);
     assert_eq!(left_over(&s), "0");
 }
@@ -730,7 +746,7 @@ fn writers_and_readers_go_on_while_it_is_made_plain() {
     let sessions = busy(&db);
     wait::until(db.cluster, &db.name, &format!("(SELECT count(DISTINCT name) FROM {TABLE} WHERE name ~ '^w') = 2"))
         .unwrap();
-    s.query(PLAIN).unwrap();
+    held_up(&db, &s, PLAIN, r#""ev""ents x_changes""#);
     rest(&db, &s, sessions);
     assert_eq!(left_over(&s), "0");
     assert_eq!(value(&s, &format!("SELECT relkind FROM pg_class WHERE oid = '{TABLE}'::regclass")), "r");
@@ -762,4 +778,58 @@ fn a_stopped_way_back_is_repeated() {
     assert_eq!(value(&s, "SELECT count(*) FROM late"), "1000");
     let refused = fails(&s, PLAIN);
     assert!(refused.sqlstate == "0A000" && refused.message.contains("materialized view"), "{refused}");
+}
+
+#[test]
+fn an_owner_without_more_rights_and_writers_with_fewer() {
+    let (db, s) = open(
+        "CREATE TABLE e (id bigint GENERATED ALWAYS AS IDENTITY, at timestamptz NOT NULL, name text, PRIMARY KEY (id, at)); ALTER TABLE e ENABLE ROW LEVEL SECURITY; CREATE POLICY all_of_it ON e USING (true)",
+    );
+    let (owner, guest) = (format!("owner_{}", db.name), format!("guest_{}", db.name));
+    s.query(&format!(
+        "INSERT INTO e (at, name) SELECT now() - n * interval '1 hour', 'n' FROM generate_series(0, 99) n; CREATE ROLE {owner} LOGIN; CREATE ROLE {guest} LOGIN; \
+         ALTER TABLE e OWNER TO {owner}; GRANT SELECT, INSERT, UPDATE, DELETE ON e TO {guest}; GRANT CREATE ON SCHEMA public TO {owner}; GRANT USAGE ON SCHEMA eventkit TO {owner}; \
+         GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {owner}; ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT ALL ON TABLES TO {guest}"
+    ))
+    .unwrap();
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    as_owner.query("SET search_path = pg_temp").unwrap();
+    as_owner.query("CALL eventkit.convert_table('public.e', 'at')").unwrap();
+    for (call, kind) in [("split_partition", "p"), ("unpartition_table", "r")] {
+        let reader = db.session("reader").unwrap();
+        reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+        let refused = fails(&as_owner, &format!("CALL eventkit.{call}('public.e', lock_timeout => '2 milliseconds')"));
+        assert_eq!(refused.sqlstate, "55P03", "{refused}");
+        // A writer is captured without a right on what captures him, and cannot look there.
+        as_guest.query("INSERT INTO e (at, name) VALUES (now() - interval '30 hours', 'guest'); UPDATE e SET name = 'changed' WHERE name = 'guest'").unwrap();
+        let log = value(&s, "SELECT relname FROM pg_class WHERE relname ~ '_changes$'");
+        assert_eq!(value(&s, &format!("SELECT count(*) FROM {log}")), "3");
+        assert_eq!(fails(&as_guest, &format!("SELECT FROM {log}")).sqlstate, "42501");
+        reader.query("COMMIT").unwrap();
+        as_owner.query(&format!("CALL eventkit.{call}('public.e')")).unwrap();
+        assert_eq!(value(&s, "SELECT relkind FROM pg_class WHERE oid = 'e'::regclass"), kind);
+        assert_eq!(left_over(&s), "0");
+    }
+    assert_eq!(value(&s, "SELECT count(*) FROM e WHERE name = 'changed'"), "2");
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(DISTINCT relowner) || ' ' || min(relowner::regrole::text) FROM pg_class WHERE relname ~ '^e(_|$)'"
+        ),
+        format!("1 {owner}")
+    );
+    // Policies that hide rows from the caller would lose them.
+    as_owner.query("CALL eventkit.convert_table('public.e', 'at')").unwrap();
+    as_owner
+        .query("ALTER TABLE public.e FORCE ROW LEVEL SECURITY; ALTER TABLE public.e_adopted FORCE ROW LEVEL SECURITY")
+        .unwrap();
+    let refused = fails(&as_owner, "CALL eventkit.unpartition_table('public.e')");
+    assert_eq!(refused.sqlstate, "42501", "{refused}");
+    assert_eq!(value(&s, "SELECT count(*) FROM e"), "102");
+    // Who gives up ends the capture.
+    assert!(left_over(&s).parse::<i64>().unwrap() > 5);
+    as_owner.query("SELECT eventkit.stop_capture('public.e')").unwrap();
+    assert_eq!(left_over(&s), "2", "the adopted partition and its index");
+    as_guest.query("INSERT INTO e (at, name) VALUES (now(), 'guest')").unwrap();
 }

@@ -64,6 +64,7 @@ const SUBJECTS: [(&str, &[&str]); 10] = [
             "plan_split_partition",
             "unpartition_table",
             "plan_unpartition_table",
+            "stop_capture",
             "partition_periods",
             "backfill",
             "plan_backfill",
