@@ -50,6 +50,8 @@ pub enum Comparison {
 pub enum Bound {
     /// A number; the property has to read as one.
     Number(f64),
+    /// A whole number that is too large for every other one near it to be told apart in floating point.
+    Whole(i128),
     /// A time; the property has to read as one.
     Time(Micros),
 }
@@ -83,6 +85,7 @@ impl Test {
                 };
                 match bound {
                     Bound::Number(number) => part(tag, &format!("{:016x}", number.to_bits())),
+                    Bound::Whole(number) => part(tag, &format!("whole {number}")),
                     Bound::Time(time) => part(tag, &format!("time {time}")),
                 }
             }
@@ -108,14 +111,31 @@ impl Test {
             Self::Compare(comparison, Bound::Number(bound)) => {
                 number(text).is_some_and(|number| comparison.holds(&number, bound))
             }
+            Self::Compare(comparison, Bound::Whole(bound)) => match whole(text) {
+                Some(number) => comparison.holds(&number, bound),
+                None => number(text).is_some_and(|number| comparison.holds(&number, &float(*bound))),
+            },
             Self::Compare(_, Bound::Time(_)) => false,
         })
     }
 }
 
-/// A text that reads as a decimal number.
+/// A text that reads as a decimal number; one beyond all floating-point numbers is beyond all bounds.
 fn number(text: &[u8]) -> Option<f64> {
-    std::str::from_utf8(text).ok()?.trim().parse().ok().filter(|number: &f64| number.is_finite())
+    let text = std::str::from_utf8(text).ok()?.trim();
+    // Words such as "inf" are no decimal numbers.
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    if is_decimal { text.parse().ok() } else { None }
+}
+
+/// A text that reads as a whole number.
+fn whole(text: &[u8]) -> Option<i128> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "what it is compared with is not exact either")]
+const fn float(whole: i128) -> f64 {
+    whole as f64
 }
 
 /// Conditions with the places where their properties were found last.
@@ -183,6 +203,13 @@ mod tests {
                 && compare(Comparison::LessOrEqual, Bound::Number(9.0), b"9")
         );
         assert!(compare(Comparison::GreaterOrEqual, Bound::Number(-1.5), b"-1.5"));
+        // Neighbours that are one in floating point.
+        let large = Bound::Whole(9_007_199_254_740_992);
+        assert!(compare(Comparison::Greater, large, b"9007199254740993"));
+        assert!(!compare(Comparison::Greater, large, b"9007199254740992"));
+        assert!(compare(Comparison::Less, large, b"0.5") && compare(Comparison::Greater, large, b"1e400"));
+        assert!(compare(Comparison::Greater, Bound::Number(5.0), b"1e400"));
+        assert!(!compare(Comparison::Greater, Bound::Number(5.0), b"inf"));
         assert!(
             !compare(Comparison::Greater, Bound::Number(0.0), b"many")
                 && !compare(Comparison::Less, Bound::Number(0.0), b"NaN")

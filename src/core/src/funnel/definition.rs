@@ -548,9 +548,19 @@ fn read_condition(property: &str, given: &Json, path: &str) -> Result<Condition>
     Ok(Condition { property: property.to_owned(), tests })
 }
 
+/// Below this, whole numbers are exact in floating point.
+const EXACT: u128 = 1 << 53;
+
+fn whole_number(number: &serde_json::Number) -> Option<i128> {
+    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
+}
+
 fn read_test(operator: &str, value: &Json, path: &str) -> Result<Test> {
     let at = format!("{path}.{operator}");
     let compare = |comparison| match value {
+        Json::Number(number) if whole_number(number).is_some_and(|whole| whole.unsigned_abs() >= EXACT) => {
+            Ok(Test::Compare(comparison, Bound::Whole(whole_number(number).unwrap_or_default())))
+        }
         Json::Number(number) => match number.as_f64() {
             Some(number) => Ok(Test::Compare(comparison, Bound::Number(number))),
             None => Err(wrong(&at, "is a number out of range", "Give a smaller number.")),
