@@ -73,6 +73,22 @@ pub type Poll<'p> = &'p mut dyn FnMut();
 /// Elements between two calls of a [`Poll`]: well under a millisecond of work.
 pub const POLL_EVERY: usize = 1024;
 
+/// Counts the work of a long loop and polls now and then.
+#[derive(Debug, Default)]
+pub struct Pace(usize);
+
+impl Pace {
+    /// So many more elements are dealt with.
+    #[inline]
+    pub fn step(&mut self, elements: usize, poll: Poll<'_>) {
+        self.0 += elements;
+        if self.0 >= POLL_EVERY {
+            self.0 = 0;
+            poll();
+        }
+    }
+}
+
 /// Walks an array, gives each element with its 1-based position, polls, and names the position in errors.
 #[inline(always)]
 pub fn for_each<'a, S: Events<'a>>(

@@ -4,11 +4,22 @@ use std::rc::Rc;
 
 use super::matching::Group;
 use super::moment::{Moment, slots};
-use super::ordered_excluding::Found;
+use super::pairing::Pairing;
 use super::rules::{Rules, Ties};
 use super::slot::{Slot, bits};
-use crate::event::{POLL_EVERY, Poll};
+use crate::event::{Pace, Poll};
 use crate::time::Micros;
+
+/// The attempt that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The last step matched, counted from 1.
+    pub level: usize,
+    /// When it began.
+    pub entry: Micros,
+    /// When its last step was matched.
+    pub done: Micros,
+}
 
 /// A step and the event that matched it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,17 +77,18 @@ fn first_match(events: &[Moment], step: usize) -> Vec<Match> {
 }
 
 fn in_any_order(rules: &Rules, events: &[Moment], first: usize, last: usize, fill: bool) -> Vec<Match> {
-    let mut pairs = Pairs::new(events);
+    let mut group = Group::new();
+    for event in events.iter().filter(|event| event.steps != 0) {
+        group.push(event.steps);
+    }
+    let mut served = group.nothing_served();
     let needed = |step: &usize| *step == first || *step == last || !rules.is_optional(*step);
-    for step in (first..=last).filter(needed) {
-        pairs.serve(step);
+    let optional = (first..=last).filter(|step| fill && !needed(step));
+    for step in (first..=last).filter(needed).chain(optional) {
+        group.serve(step, &mut served);
     }
-    if fill {
-        for step in (first..=last).filter(|step| !needed(step)) {
-            pairs.serve(step);
-        }
-    }
-    let mut taken: Vec<Match> = pairs.matches().collect();
+    let hand_out = |event: &Moment| group.hand_out(event.steps, &mut served).map(|step| matched(step, event));
+    let mut taken: Vec<Match> = events.iter().filter_map(hand_out).collect();
     taken.sort_by_key(|matched| matched.step);
     taken
 }
@@ -110,52 +122,12 @@ fn in_array_order(rules: &Rules, events: &[Moment], first: usize, last: usize) -
     taken
 }
 
-/// Events and the steps that they serve.
-struct Pairs<'e> {
-    events: &'e [Moment],
-    serves: Vec<Option<usize>>,
-}
-
-impl<'e> Pairs<'e> {
-    fn new(events: &'e [Moment]) -> Self {
-        Self { events, serves: vec![None; events.len()] }
-    }
-
-    /// Serves one more step, moving others where that helps. Source: H. W. Kuhn, augmenting paths.
-    fn serve(&mut self, step: usize) -> bool {
-        let mut tried = vec![false; self.events.len()];
-        self.augment(step, &mut tried)
-    }
-
-    fn augment(&mut self, step: usize, tried: &mut [bool]) -> bool {
-        for at in 0..self.events.len() {
-            if tried[at] || self.events[at].steps >> step & 1 == 0 {
-                continue;
-            }
-            tried[at] = true;
-            let free = match self.serves[at] {
-                None => true,
-                Some(other) => self.augment(other, tried),
-            };
-            if free {
-                self.serves[at] = Some(step);
-                return true;
-            }
-        }
-        false
-    }
-
-    fn matches(&self) -> impl Iterator<Item = Match> {
-        self.serves.iter().zip(self.events).filter_map(|(step, event)| step.map(|step| matched(step, event)))
-    }
-}
-
 /// The matches of an attempt of mode `ordered`: of those that began and ended when it did and are not void, one that takes
 /// optional steps where it meets them.
 /// Its own entry is the only one, so at each level the latest match is all that matters. O(events·k²).
 #[must_use]
 pub fn ordered(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>) -> Vec<Match> {
-    let mut seen = 0;
+    let mut pace = Pace::default();
     let begin = events.partition_point(|event| event.time < found.entry);
     let end = events.partition_point(|event| event.time <= found.done);
     // For each level the last match and the segment that ends with it. What none of them leads to any more is freed, so
@@ -166,11 +138,7 @@ pub fn ordered(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>) -
     for at_once in slots(&events[begin..end]) {
         let place = (at, at + at_once.len());
         at = place.1;
-        seen += at_once.len();
-        if seen >= POLL_EVERY {
-            seen = 0;
-            poll();
-        }
+        pace.step(at_once.len(), &mut *poll);
         let time = at_once.first().map_or(Micros::MIN, |event| event.time);
         let open = time < rules.window_end(found.entry);
         let excluded = at_once.iter().filter(|_| open).fold(0, |all, event| all | event.excluded);
@@ -207,42 +175,28 @@ pub fn ordered(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>) -
 }
 
 /// The matches of an attempt of mode `unordered`: its first event, and the latest others that serve so many steps.
-/// O(events·k·kinds), as [`super::unordered`].
+/// O(events·k), as [`super::unordered`].
 #[must_use]
-pub fn unordered(events: &[Moment], steps: usize, found: Found, poll: Poll<'_>) -> Vec<Match> {
+pub fn unordered(events: &[Moment], found: Found, poll: Poll<'_>) -> Vec<Match> {
     let begin = events.partition_point(|event| event.time < found.entry);
     let end = events.partition_point(|event| event.time <= found.done);
     let matching = events[begin..end].iter().filter(|event| event.steps != 0);
     let first = matching.clone().next();
-    let mut group = Group::new();
-    let mut matching_of = group.nothing_served();
-    let mut served = 0u64;
-    let mut taken: Vec<Moment> = Vec::new();
     let latest = matching.rev().filter(|event| first.is_none_or(|first| first.place != event.place));
-    for (at, event) in first.into_iter().chain(latest).enumerate() {
-        if at % POLL_EVERY == 0 {
-            poll();
-        }
+    let mut pairing = Pairing::default();
+    let mut pace = Pace::default();
+    let mut taken: Vec<&Moment> = Vec::new();
+    for event in first.into_iter().chain(latest) {
+        pace.step(1, &mut *poll);
         if taken.len() >= found.level {
             break;
         }
-        let kind = group.push(event.steps);
-        let more = (0..steps).find(|step| served >> step & 1 == 0 && group.serve(*step, &mut matching_of));
-        match more {
-            Some(step) => {
-                served |= 1 << step;
-                taken.push(*event);
-            }
-            None => {
-                group.leave(kind, &mut matching_of);
-            }
+        if pairing.enter(u64::from(event.place), event.steps) {
+            taken.push(event);
         }
     }
-    let mut pairs = Pairs::new(&taken);
-    for step in bits(served) {
-        pairs.serve(step);
-    }
-    let mut matches: Vec<Match> = pairs.matches().collect();
+    let of = |event: &&Moment| pairing.step_of(u64::from(event.place)).map(|step| matched(step, event));
+    let mut matches: Vec<Match> = taken.iter().filter_map(of).collect();
     matches.sort_by_key(|matched| (matched.time, matched.place));
     matches
 }

@@ -558,12 +558,10 @@ fn whole_number(number: &serde_json::Number) -> Option<i128> {
 fn read_test(operator: &str, value: &Json, path: &str) -> Result<Test> {
     let at = format!("{path}.{operator}");
     let compare = |comparison| match value {
-        Json::Number(number) if whole_number(number).is_some_and(|whole| whole.unsigned_abs() >= EXACT) => {
-            Ok(Test::Compare(comparison, Bound::Whole(whole_number(number).unwrap_or_default())))
-        }
-        Json::Number(number) => match number.as_f64() {
-            Some(number) => Ok(Test::Compare(comparison, Bound::Number(number))),
-            None => Err(wrong(&at, "is a number out of range", "Give a smaller number.")),
+        Json::Number(number) => match (whole_number(number), number.as_f64()) {
+            (Some(whole), _) if whole.unsigned_abs() >= EXACT => Ok(Test::Compare(comparison, Bound::Whole(whole))),
+            (_, Some(number)) => Ok(Test::Compare(comparison, Bound::Number(number))),
+            (_, None) => Err(wrong(&at, "is a number out of range", "Give a smaller number.")),
         },
         Json::String(text) => match time::of_text(text.as_bytes()) {
             Ok(time) => Ok(Test::Compare(comparison, Bound::Time(time))),

@@ -1,9 +1,59 @@
 //! A user's events apart by the values of the held properties, each part with what matters to it of the others.
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
 use super::moment::Moment;
 use super::rules::{Rules, Ties};
-use crate::event::{POLL_EVERY, Poll};
+use crate::dedupe::no_memory;
+use crate::error::Result;
+use crate::event::{Event, Key, Pace, Poll};
 use crate::time::Micros;
+
+/// Numbers for the combinations of values that the held properties have.
+#[derive(Debug)]
+pub struct Numbers {
+    properties: Vec<String>,
+    known: HashMap<Vec<u8>, u32, FixedState>,
+    combination: Vec<u8>,
+}
+
+impl Numbers {
+    /// Numbers for these properties.
+    #[must_use]
+    pub fn new(properties: Vec<String>) -> Self {
+        Self { properties, known: HashMap::with_hasher(FixedState::with_seed(0)), combination: Vec::new() }
+    }
+
+    /// Forgets all combinations, for the next user.
+    pub fn clear(&mut self) {
+        self.known.clear();
+    }
+
+    /// The number of an event's combination. Errors: those of the event; `53200`.
+    pub fn number<'a>(&mut self, event: &impl Event<'a>, scratch: &mut Vec<u8>) -> Result<u32> {
+        self.combination.clear();
+        for property in &self.properties {
+            let value = event.get(&mut Key::new(property))?;
+            // What is absent differs from every text, also from an empty one.
+            match value.text(scratch)? {
+                None => self.combination.push(0),
+                Some(text) => {
+                    self.combination.push(1);
+                    self.combination.extend(text.len().to_le_bytes());
+                    self.combination.extend(text);
+                }
+            }
+        }
+        if let Some(number) = self.known.get(&self.combination) {
+            return Ok(*number);
+        }
+        let number = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
+        self.known.try_reserve(1).map_err(|_| no_memory())?;
+        self.known.insert(self.combination.clone(), number);
+        Ok(number)
+    }
+}
 
 /// Gives the events of each value with the marks that stand for the rest: at each of its times the exclusions of that
 /// time, after each the next event of every exclusion (an attempt is void from then on, so a further one changes
@@ -41,16 +91,13 @@ struct Others<'e> {
 impl Others<'_> {
     fn fill(&self, rules: &Rules, own: &[usize], part: &mut Vec<Moment>, poll: Poll<'_>) {
         let mut marks: Vec<(Micros, u64)> = Vec::new();
-        let mut seen = 0;
+        let mut pace = Pace::default();
         let mut slots = own.chunk_by(|one, next| self.events[*one].time == self.events[*next].time).peekable();
         while let Some(slot) = slots.next() {
             let (Some(first), Some(last)) = (slot.first(), slot.last()) else { continue };
             let time = self.events[*first].time;
             let next = slots.peek().and_then(|next| next.first()).copied();
-            seen += 1;
-            if seen % POLL_EVERY == 0 {
-                poll();
-            }
+            pace.step(1, &mut *poll);
             let mut now = 0;
             for (at, times) in self.excluded.iter().enumerate() {
                 let from = times.partition_point(|excluded| *excluded < time);

@@ -34,18 +34,13 @@ impl Group {
         self.size = 0;
     }
 
-    /// Adds an event and gives its kind. O(1).
+    /// Adds an event. O(1).
     #[inline]
-    pub fn push(&mut self, matched: u64) -> usize {
+    pub fn push(&mut self, matched: u64) {
         self.size += 1;
-        let known = if self.places.is_empty() {
-            self.kinds.iter().position(|(kind, _)| *kind == matched)
-        } else {
-            self.places.get(&matched).copied()
-        };
-        if let Some(at) = known {
+        if let Some(at) = self.kind_of(matched) {
             self.kinds[at].1 = self.kinds[at].1.saturating_add(1);
-            return at;
+            return;
         }
         self.kinds.push((matched, 1));
         let at = self.kinds.len() - 1;
@@ -54,26 +49,23 @@ impl Group {
         } else if at > FEW_KINDS {
             self.places.insert(matched, at);
         }
-        at
     }
 
-    /// Takes an event of a kind away; gives the step that nothing serves any more, if there is one. O(1).
-    pub fn leave(&mut self, kind: usize, served: &mut Served) -> Option<usize> {
-        self.size -= 1;
-        self.kinds[kind].1 -= 1;
-        let serves = served.0.get_mut(kind)?;
-        if serves.count_ones() <= self.kinds[kind].1 {
-            return None;
+    #[inline]
+    fn kind_of(&self, matched: u64) -> Option<usize> {
+        if self.places.is_empty() {
+            self.kinds.iter().position(|(kind, _)| *kind == matched)
+        } else {
+            self.places.get(&matched).copied()
         }
-        let step = serves.trailing_zeros() as usize;
-        *serves &= *serves - 1;
-        Some(step)
     }
 
-    /// How many events there are of a kind.
-    #[must_use]
-    pub fn count(&self, kind: usize) -> usize {
-        self.kinds.get(kind).map_or(0, |(_, count)| *count as usize)
+    /// A step that an event which matches this is to take, of those that are served; each is given once. O(1).
+    pub fn hand_out(&self, matched: u64, served: &mut Served) -> Option<usize> {
+        let steps = served.0.get_mut(self.kind_of(matched)?).filter(|steps| **steps != 0)?;
+        let step = steps.trailing_zeros() as usize;
+        *steps &= *steps - 1;
+        Some(step)
     }
 
     /// How many events there are.
@@ -155,7 +147,7 @@ mod tests {
         #[test]
         fn serves_what_can_be_served(events in prop::collection::vec(0u64..16, 0..6), wanted in prop::collection::vec(0usize..4, 0..5)) {
             let mut group = Group::new();
-            events.iter().for_each(|event| { group.push(*event); });
+            events.iter().for_each(|event| group.push(*event));
             let mut served = group.nothing_served();
             let mut have = Vec::new();
             for step in wanted {
@@ -165,6 +157,17 @@ mod tests {
                 prop_assert_eq!(group.serve(step, &mut served), can);
                 if !can { have.pop(); }
             }
+            // Each step that is served is handed to one event that matches it.
+            let mut handed: Vec<usize> = Vec::new();
+            for event in &events {
+                if let Some(step) = group.hand_out(*event, &mut served) {
+                    prop_assert!(event >> step & 1 == 1);
+                    handed.push(step);
+                }
+            }
+            handed.sort_unstable();
+            have.sort_unstable();
+            prop_assert_eq!(handed, have);
         }
     }
 }

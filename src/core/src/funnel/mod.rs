@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod attribution;
+pub mod automaton;
 pub mod chart;
 pub mod condition;
 pub mod definition;
@@ -14,6 +15,8 @@ pub mod matching;
 pub mod moment;
 pub mod ordered;
 pub mod ordered_excluding;
+pub mod pairing;
+pub mod patterns;
 pub mod rows;
 pub mod rules;
 pub mod scan;

@@ -25,23 +25,13 @@
 
 use std::collections::VecDeque;
 
+use super::attempt::Found;
 use super::entries::Entries;
 use super::moment::{Moment, slots};
 use super::rules::Rules;
 use super::slot::{Slot, bits};
-use crate::event::{POLL_EVERY, Poll};
+use crate::event::{Pace, Poll};
 use crate::time::Micros;
-
-/// The attempt that counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The last step matched, counted from 1.
-    pub level: usize,
-    /// When it began.
-    pub entry: Micros,
-    /// When its last step was matched.
-    pub done: Micros,
-}
 
 /// The attempts at one level.
 #[derive(Debug, Default)]
@@ -83,13 +73,9 @@ pub fn run(rules: &Rules, events: &[Moment], poll: Poll<'_>) -> Option<Found> {
     let mut slot = Slot::new(rules);
     // Level, order among the completions of one time, entries.
     let mut gains: Vec<(usize, u32, Entries)> = Vec::new();
-    let mut seen = 0;
+    let mut pace = Pace::default();
     for at_once in slots(events) {
-        seen += at_once.len();
-        if seen >= POLL_EVERY {
-            seen = 0;
-            poll();
-        }
+        pace.step(at_once.len(), &mut *poll);
         let time = at_once.first().map_or(Micros::MIN, |event| event.time);
         let excluded = at_once.iter().fold(0, |all, event| all | event.excluded);
         slot.fill(at_once);

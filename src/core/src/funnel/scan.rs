@@ -1,226 +1,26 @@
-//! One user's events through a funnel's automaton: names to steps, times where they are needed, order where it lacks.
-
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+//! One user's events through a funnel: read, put in order where they are not, given to the automaton or kept whole.
 
 use super::attribution::Attribution;
-use super::condition::Conditions;
-use super::definition::{Count, Funnel, Mode, Names};
+use super::automaton::Automaton;
+use super::definition::{Count, Funnel, Mode};
+use super::held::Numbers;
 use super::moment::Moment;
-use super::ordered::{NONE, Ordered};
+use super::ordered::NONE;
+use super::patterns::Patterns;
 use super::rules::Entry;
-use super::strict::Strict;
-use super::unordered::Unordered;
 use super::user::{Outcome, UserRules};
 use crate::copies::Counting;
 use crate::dedupe::no_memory;
 use crate::error::{Condition, Error, Result};
 use crate::event::{Event, Events, Key, POLL_EVERY, Poll, for_each_while};
 use crate::time::{Clock, Micros};
-use crate::value::Value;
-
-/// Which steps (or exclusions) an event matches by its name alone.
-#[derive(Debug)]
-struct ByName {
-    /// A few names are compared one by one: the lengths alone tell most of them apart.
-    few: Vec<(u64, Vec<u8>, u64)>,
-    many: HashMap<Vec<u8>, u64, FixedState>,
-    /// What a name matches that is none of these.
-    other: u64,
-    /// What an event without a name matches.
-    nameless: u64,
-}
-
-const FEW: usize = 8;
-
-/// A word that tells names of one length apart, up to 8 bytes wholly: cheaper than a call to compare them.
-#[inline]
-fn head(name: &[u8]) -> u64 {
-    match name {
-        [] => 0,
-        [first, .., last] if name.len() == 3 => u64::from(*first) | u64::from(name[1]) << 8 | u64::from(*last) << 16,
-        [first, second] => u64::from(*first) | u64::from(*second) << 8,
-        [first] => u64::from(*first),
-        _ => match (name.first_chunk::<8>(), name.first_chunk::<4>(), name.last_chunk::<4>()) {
-            (Some(eight), _, _) => u64::from_le_bytes(*eight),
-            (None, Some(begin), Some(end)) => {
-                u64::from(u32::from_le_bytes(*begin)) | u64::from(u32::from_le_bytes(*end)) << 32
-            }
-            _ => 0,
-        },
-    }
-}
-
-impl ByName {
-    fn new<'n>(wanted: impl Iterator<Item = &'n Names> + Clone) -> Self {
-        // A name that is not listed matches what no name at all does.
-        let nameless = wanted.clone().enumerate().fold(0u64, |bits, (at, names)| match names {
-            Names::Any | Names::NotIn(_) => bits | 1 << at,
-            Names::In(_) => bits,
-        });
-        let mut many: HashMap<Vec<u8>, u64, FixedState> = HashMap::with_hasher(FixedState::default());
-        for (at, names) in wanted.enumerate() {
-            let (listed, matches): (&[String], _) = match names {
-                Names::Any => (&[], false),
-                Names::In(names) => (names, true),
-                Names::NotIn(names) => (names, false),
-            };
-            for name in listed {
-                let bits = many.entry(name.clone().into_bytes()).or_insert(nameless);
-                *bits = if matches { *bits | 1 << at } else { *bits & !(1 << at) };
-            }
-        }
-        let few = if many.len() <= FEW {
-            many.drain().map(|(name, bits)| (head(&name), name, bits)).collect()
-        } else {
-            Vec::new()
-        };
-        Self { few, many, other: nameless, nameless }
-    }
-
-    #[inline]
-    fn matched(&self, name: &[u8]) -> u64 {
-        let found = if self.many.is_empty() {
-            let begins = head(name);
-            let same = |known: &[u8]| known.len() == name.len() && (name.len() <= 8 || known == name);
-            self.few.iter().find(|(head, known, _)| *head == begins && same(known)).map(|(_, _, steps)| *steps)
-        } else {
-            self.many.get(name).copied()
-        };
-        found.unwrap_or(self.other)
-    }
-}
-
-/// The automaton of a funnel's mode.
-#[derive(Debug)]
-enum Automaton<const TIMES: bool> {
-    Ordered(Ordered<TIMES>),
-    Strict(Strict<TIMES>),
-    Unordered(Unordered<TIMES>),
-}
-
-impl<const TIMES: bool> Automaton<TIMES> {
-    fn new(funnel: &Funnel) -> Self {
-        match funnel.mode {
-            Mode::Ordered => Self::Ordered(Ordered::new(funnel.rules())),
-            Mode::Strict | Mode::StrictSteps => Self::Strict(Strict::new(funnel.rules())),
-            Mode::Unordered => Self::Unordered(Unordered::new(funnel.rules())),
-        }
-    }
-
-    fn reset(&mut self) {
-        match self {
-            Self::Ordered(automaton) => automaton.reset(),
-            Self::Strict(automaton) => automaton.reset(),
-            Self::Unordered(automaton) => automaton.reset(),
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, time: Micros, matched: u64) -> bool {
-        match self {
-            Self::Ordered(automaton) => automaton.push(time, matched),
-            Self::Strict(automaton) => automaton.push(time, matched),
-            Self::Unordered(automaton) => automaton.push(time, matched),
-        }
-    }
-
-    fn finish(&mut self) -> usize {
-        match self {
-            Self::Ordered(automaton) => automaton.finish(),
-            Self::Strict(automaton) => automaton.finish(),
-            Self::Unordered(automaton) => automaton.finish(),
-        }
-    }
-
-    fn times(&self) -> &[Micros] {
-        match self {
-            Self::Ordered(automaton) => automaton.times(),
-            Self::Strict(automaton) => automaton.times(),
-            Self::Unordered(automaton) => automaton.times(),
-        }
-    }
-}
-
-/// Several patterns of events, one bit each: the steps, or the exclusions.
-#[derive(Debug)]
-struct Patterns {
-    by_name: ByName,
-    /// The conditions of each, and which have any.
-    conditions: Vec<Conditions>,
-    conditional: u64,
-}
-
-impl Patterns {
-    fn new<'n>(wanted: impl Iterator<Item = (&'n Names, &'n [super::condition::Condition])> + Clone) -> Self {
-        let conditional =
-            |bits, (at, (_, conditions)): (usize, (_, &[_]))| bits | u64::from(!conditions.is_empty()) << at;
-        Self {
-            by_name: ByName::new(wanted.clone().map(|(names, _)| names)),
-            conditions: wanted.clone().map(|(_, conditions)| Conditions::new(conditions)).collect(),
-            conditional: wanted.enumerate().fold(0, conditional),
-        }
-    }
-
-    /// What an event matches, of which the name is known.
-    #[inline]
-    fn matched<'a>(&mut self, name: &Value<'a>, event: &impl Event<'a>, scratch: &mut Vec<u8>) -> Result<u64> {
-        let mut matched = match name {
-            Value::Text(name) => self.by_name.matched(name),
-            Value::Absent | Value::Null => self.by_name.nameless,
-            other => self.by_name.matched(other.text(scratch)?.unwrap_or_default()),
-        };
-        let mut open = matched & self.conditional;
-        while open != 0 {
-            let at = open.trailing_zeros() as usize;
-            open &= open - 1;
-            if !self.conditions[at].hold(event, scratch)? {
-                matched &= !(1 << at);
-            }
-        }
-        Ok(matched)
-    }
-}
-
-/// Numbers for the combinations of values that the held properties have.
-#[derive(Debug)]
-struct Held {
-    properties: Vec<String>,
-    known: HashMap<Vec<u8>, u32, FixedState>,
-    combination: Vec<u8>,
-}
-
-impl Held {
-    fn number<'a>(&mut self, event: &impl Event<'a>, scratch: &mut Vec<u8>) -> Result<u32> {
-        self.combination.clear();
-        for property in &self.properties {
-            let value = event.get(&mut Key::new(property))?;
-            // What is absent differs from every text, also from an empty one.
-            match value.text(scratch)? {
-                None => self.combination.push(0),
-                Some(text) => {
-                    self.combination.push(1);
-                    self.combination.extend(text.len().to_le_bytes());
-                    self.combination.extend(text);
-                }
-            }
-        }
-        if let Some(number) = self.known.get(&self.combination) {
-            return Ok(*number);
-        }
-        let number = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
-        self.known.try_reserve(1).map_err(|_| no_memory())?;
-        self.known.insert(self.combination.clone(), number);
-        Ok(number)
-    }
-}
 
 /// What a funnel needs that looks at the events of a user more than once.
 #[derive(Debug)]
 struct Whole {
     rules: UserRules,
     exclusions: Patterns,
-    held: Held,
+    held: Numbers,
     events: Vec<Moment>,
     outcomes: Vec<Outcome>,
 }
@@ -258,11 +58,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
             exclusions: Patterns::new(
                 funnel.exclude.iter().map(|exclusion| (&exclusion.names, exclusion.conditions.as_slice())),
             ),
-            held: Held {
-                properties: funnel.hold.clone(),
-                known: HashMap::with_hasher(FixedState::with_seed(0)),
-                combination: Vec::new(),
-            },
+            held: Numbers::new(funnel.hold.clone()),
             events: Vec::new(),
             outcomes: Vec::new(),
         };
@@ -272,7 +68,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
             stops_at_best: !TIMES
                 && funnel.entry == Entry::Any
                 && matches!(funnel.mode, Mode::Ordered | Mode::Unordered),
-            automaton: Automaton::new(funnel),
+            automaton: Automaton::new(funnel.mode, funnel.rules()),
             whole: needs_all_events.then(|| Box::new(whole())),
             times: Vec::new(),
             id_key: funnel.id_key.clone(),
@@ -296,8 +92,8 @@ impl<const TIMES: bool> Scanner<TIMES> {
         poll: Poll<'_>,
     ) -> Result<usize> {
         let counting = Counting::of(&mut source(), argument, self.id_key.as_deref(), &mut *poll)?;
-        if let Some(whole) = self.whole.take() {
-            let (whole, level) = self.whole_level(whole, &source, &counting, argument, poll);
+        if let Some(mut whole) = self.whole.take() {
+            let level = self.whole_level(&mut whole, &mut source(), &counting, argument, poll);
             self.whole = Some(whole);
             return level;
         }
@@ -343,17 +139,14 @@ impl<const TIMES: bool> Scanner<TIMES> {
     /// As [`Scanner::level`], for a funnel that looks at all events of a user.
     fn whole_level<'a, S: Events<'a>>(
         &mut self,
-        mut whole: Box<Whole>,
-        source: &impl Fn() -> S,
+        whole: &mut Whole,
+        source: &mut S,
         counting: &Counting,
         argument: &str,
         poll: Poll<'_>,
-    ) -> (Box<Whole>, Result<usize>) {
+    ) -> Result<usize> {
         whole.outcomes.clear();
-        let gathered = self.gather(&mut whole, &mut source(), counting, argument, &mut *poll);
-        if let Err(error) = gathered {
-            return (whole, Err(error));
-        }
+        self.gather(whole, source, counting, argument, &mut *poll)?;
         whole.outcomes = whole.rules.outcomes(&whole.events, poll);
         let best = whole.outcomes.iter().map(Outcome::level).max().unwrap_or(0);
         if TIMES {
@@ -362,7 +155,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
                 times_of(outcome, whole.rules.mode, &mut self.times);
             }
         }
-        (whole, Ok(best))
+        Ok(best)
     }
 
     /// Gathers the events that matter, in order of time.
@@ -377,7 +170,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
         let Self { steps, every_event, name_key, time_key, scratch, .. } = self;
         let Whole { rules, exclusions, held, events, .. } = whole;
         events.clear();
-        held.known.clear();
+        held.clear();
         let (mut name_key, mut time_key) = (Key::new(name_key), Key::new(time_key));
         let mut clock = Clock::default();
         let mut in_order = true;
@@ -554,18 +347,6 @@ mod tests {
     use crate::event::tests::{Plain, PlainEvents};
     use crate::funnel::rules::Ties;
     use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn names_are_told_apart(names in prop::collection::vec("[ab]{0,12}", 1..6), other in "[ab]{0,12}") {
-            let steps: Vec<Names> = names.iter().map(|name| Names::In(vec![name.clone()])).collect();
-            let by_name = ByName::new(steps.iter());
-            for name in names.iter().chain([&other]) {
-                let expected = names.iter().enumerate().fold(0, |bits, (at, known)| bits | u64::from(known == name) << at);
-                prop_assert_eq!(by_name.matched(name.as_bytes()), expected);
-            }
-        }
-    }
 
     fn found<const TIMES: bool>(funnel: &Funnel, events: &[(&str, Micros)]) -> (usize, Vec<Micros>) {
         let plain: Vec<Option<Plain>> =

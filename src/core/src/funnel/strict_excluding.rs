@@ -16,12 +16,11 @@
 
 use std::rc::Rc;
 
-use super::attempt::{Match, Segment, matches};
+use super::attempt::{Found, Match, Segment, matches};
 use super::moment::{Moment, slots};
-use super::ordered_excluding::Found;
 use super::rules::{Rules, Ties};
 use super::slot::{Slot, bits};
-use crate::event::{POLL_EVERY, Poll};
+use crate::event::{Pace, Poll};
 use crate::time::Micros;
 
 /// An attempt.
@@ -109,7 +108,7 @@ impl<'r> Run<'r> {
     fn all(&mut self, events: &[Moment], poll: Poll<'_>) -> Option<Found> {
         let rules = self.rules;
         let mut slot = Slot::new(rules);
-        let mut seen = 0;
+        let mut pace = Pace::default();
         let mut place = 0;
         for at_once in slots(events) {
             let begin = place;
@@ -118,10 +117,7 @@ impl<'r> Run<'r> {
             let mut excluded = 0;
             let mut size = 0;
             for (at, event) in at_once.iter().enumerate() {
-                seen += 1;
-                if seen % POLL_EVERY == 0 {
-                    poll();
-                }
+                pace.step(1, &mut *poll);
                 excluded |= event.excluded;
                 if event.counts {
                     size += 1;

@@ -1,10 +1,9 @@
 //! The automaton of mode `unordered`: how many different steps distinct events match inside one window.
 //!
 //! **State.** The events of the present window, and a largest matching of steps into them, kept as events come and go:
-//! an event that comes can let one more step be served, an event that goes can cost one. Both are found by alternating
-//! paths (Kuhn), searched over the steps alone: a served step has one event that serves it, and of the other events it
-//! is enough to know, for each step, one that matches it. An event that serves goes on serving some step until it goes;
-//! so those that wait for a step stand in a queue for each step that they match, and leave it once.
+//! an event that comes can let one more step be served, an event that goes can cost one (see [`super::pairing`]). Of the
+//! events that serve no step it is enough to know, for each step, one that matches it: they stand in a queue for each
+//! step that they match, and leave it once.
 //!
 //! **Why the windows that end with each event are enough.** Any window's events lie within the window that ends with
 //! the last of them.
@@ -19,92 +18,10 @@
 use std::collections::VecDeque;
 
 use super::ordered::NONE;
+use super::pairing::Pairing;
 use super::rules::{Entry, Rules};
 use super::slot::bits;
 use crate::time::Micros;
-
-/// Distinct events that serve steps.
-#[derive(Debug)]
-struct Served {
-    /// The steps that are served, one bit each.
-    steps: u64,
-    /// For each step the number of the event that serves it, and what that event matches.
-    by: Box<[(u64, u64); 64]>,
-}
-
-impl Default for Served {
-    fn default() -> Self {
-        Self { steps: 0, by: Box::new([(0, 0); 64]) }
-    }
-}
-
-impl Served {
-    const fn count(&self) -> usize {
-        self.steps.count_ones() as usize
-    }
-
-    /// Lets an event serve a step that nothing serves, if moving others lets it. O(k).
-    fn enter(&mut self, event: u64, matched: u64) -> bool {
-        // From which step each was come to; the steps that the event itself matches from none.
-        let mut from = [0u8; 64];
-        let (mut seen, mut open) = (matched, matched);
-        while open != 0 {
-            if open & !self.steps != 0 {
-                let mut step = (open & !self.steps).trailing_zeros() as usize;
-                self.steps |= 1 << step;
-                while matched >> step & 1 == 0 {
-                    let before = usize::from(from[step]);
-                    self.by[step] = self.by[before];
-                    step = before;
-                }
-                self.by[step] = (event, matched);
-                return true;
-            }
-            let step = open.trailing_zeros() as usize;
-            open &= open - 1;
-            let new = self.by[step].1 & !seen;
-            for further in bits(new) {
-                from[further] = u8::try_from(step).unwrap_or_default();
-            }
-            seen |= new;
-            open |= new;
-        }
-        false
-    }
-
-    /// A step that an event serves no longer; the event that `waiting` knows for it, or for a step whose event can take
-    /// it, serves in its place. Gives that event, if there is one. O(k²) at most, mostly O(k).
-    fn replace(&mut self, lost: usize, mut waiting: impl FnMut(usize) -> Option<(u64, u64)>) -> Option<u64> {
-        self.steps &= !(1 << lost);
-        let mut to = [0u8; 64];
-        let (mut seen, mut open) = (1u64 << lost, 1u64 << lost);
-        while open != 0 {
-            let step = open.trailing_zeros() as usize;
-            open &= open - 1;
-            if let Some(event) = waiting(step) {
-                // Each event on the way back takes the step that was come from.
-                let (mut place, mut moved) = (step, event);
-                loop {
-                    std::mem::swap(&mut self.by[place], &mut moved);
-                    if place == lost {
-                        break;
-                    }
-                    place = usize::from(to[place]);
-                }
-                self.steps |= 1 << lost;
-                return Some(event.0);
-            }
-            for other in bits(self.steps & !seen) {
-                if self.by[other].1 >> step & 1 == 1 {
-                    to[other] = u8::try_from(step).unwrap_or_default();
-                    seen |= 1 << other;
-                    open |= 1 << other;
-                }
-            }
-        }
-        None
-    }
-}
 
 /// The events of a window, with a largest matching of the steps into them.
 #[derive(Debug, Default)]
@@ -115,7 +32,7 @@ pub struct Window {
     first: u64,
     /// For each step the numbers of the events that match it and did not serve when they came.
     waiting: Vec<VecDeque<u64>>,
-    served: Served,
+    served: Pairing,
 }
 
 impl Window {
@@ -124,7 +41,7 @@ impl Window {
         self.first = 0;
         self.inside.clear();
         self.waiting.iter_mut().for_each(VecDeque::clear);
-        self.served.steps = 0;
+        self.served.clear();
     }
 
     /// Takes in the next event, in order of time.
@@ -151,8 +68,7 @@ impl Window {
             self.inside.pop_front();
             let gone = self.first;
             self.first += 1;
-            let lost = bits(self.served.steps).find(|step| self.served.by[*step].0 == gone);
-            let Some(lost) = lost.filter(|_| serves) else { continue };
+            let Some(lost) = self.served.step_of(gone).filter(|_| serves) else { continue };
             let Self { inside, first, waiting, served } = self;
             let place = |number: u64| usize::try_from(number.wrapping_sub(*first)).unwrap_or(usize::MAX);
             let entered = served.replace(lost, |step| {
@@ -187,7 +103,7 @@ impl Window {
 
     /// The times of the latest events that serve so many steps, from the latest back.
     pub fn latest(&self, level: usize, mut visit: impl FnMut(Micros)) {
-        let mut served = Served::default();
+        let mut served = Pairing::default();
         for (number, (time, matched, _)) in self.inside.iter().enumerate().rev() {
             if served.count() == level {
                 break;

@@ -13,11 +13,11 @@
 //! **Times.** When the level is known: its first end, and from there back to the latest event from which it can be reached
 //! and that may begin it.
 
+use super::attempt::Found;
 use super::moment::{Moment, slots};
-use super::ordered_excluding::Found;
 use super::rules::Rules;
 use super::unordered::Window;
-use crate::event::{POLL_EVERY, Poll};
+use crate::event::{Pace, Poll};
 use crate::time::Micros;
 
 /// Runs a user's events, in order of time. `end` is when the window ends, if it is one that an earlier event opened.
@@ -52,13 +52,9 @@ fn sweep(
     let mut begin = 0;
     let mut best: Option<Found> = None;
     let least = if most == rules.steps { most } else { 1 };
-    let mut seen = 0;
+    let mut pace = Pace::default();
     for at_once in slots(events) {
-        seen += at_once.len();
-        if seen >= POLL_EVERY {
-            seen = 0;
-            poll();
-        }
+        pace.step(at_once.len(), &mut *poll);
         let time = at_once.first()?.time;
         for event in at_once {
             window.push(event.time, event.steps, rules.steps);

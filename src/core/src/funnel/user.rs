@@ -4,17 +4,15 @@
 //! The scan uses this only for funnels (and questions) that need the events more than once; others go through the
 //! automata as they are read.
 
-use super::attempt::{self, Match};
+use super::attempt::{self, Found, Match};
+use super::automaton::Automaton;
 use super::definition::{Count, Mode};
 use super::held;
 use super::moment::Moment;
-use super::ordered::{NONE, Ordered};
-use super::ordered_excluding::{self, Found};
+use super::ordered::NONE;
 use super::rules::{Entry, Rules};
-use super::strict::Strict;
-use super::unordered::Unordered;
-use super::{strict_excluding, unordered_excluding};
-use crate::event::{POLL_EVERY, Poll};
+use super::{ordered_excluding, strict_excluding, unordered_excluding};
+use crate::event::{Pace, Poll};
 use crate::time::Micros;
 
 /// Events that an attempt is looked for in at first.
@@ -187,50 +185,27 @@ impl UserRules {
     }
 
     fn without_exclusions(&self, rules: &Rules, events: &[Moment], poll: Poll<'_>) -> Option<Found> {
-        let rules = rules.clone();
-        match self.mode {
-            Mode::Ordered => {
-                let mut automaton = Ordered::<true>::new(rules);
-                push_all(events, |event| event.steps != 0, poll, |event| automaton.push(event.time, event.steps));
-                automaton.finish();
-                found_in(automaton.times())
-            }
-            Mode::Strict | Mode::StrictSteps => {
-                let mut automaton = Strict::<true>::new(rules);
-                push_all(events, |event| event.counts, poll, |event| automaton.push(event.time, event.steps));
-                automaton.finish();
-                found_in(automaton.times())
-            }
-            Mode::Unordered => {
-                let mut automaton = Unordered::<true>::new(rules);
-                push_all(events, |event| event.steps != 0, poll, |event| automaton.push(event.time, event.steps));
-                automaton.finish();
-                found_in(automaton.times())
+        let mut automaton = Automaton::<true>::new(self.mode, rules.clone());
+        let mut pace = Pace::default();
+        let matters = |event: &&Moment| match self.mode {
+            Mode::Strict | Mode::StrictSteps => event.counts,
+            Mode::Ordered | Mode::Unordered => event.steps != 0,
+        };
+        for event in events.iter().filter(matters) {
+            pace.step(1, &mut *poll);
+            if automaton.push(event.time, event.steps) {
+                break;
             }
         }
+        automaton.finish();
+        found_in(automaton.times())
     }
 
     fn matches(&self, events: &[Moment], found: Found, poll: Poll<'_>) -> Vec<Match> {
         match self.mode {
             Mode::Ordered => attempt::ordered(&self.rules, events, found, poll),
             Mode::Strict | Mode::StrictSteps => strict_excluding::matches_of(&self.rules, events, found, poll),
-            Mode::Unordered => attempt::unordered(events, self.rules.steps, found, poll),
-        }
-    }
-}
-
-fn push_all(
-    events: &[Moment],
-    matters: impl Fn(&Moment) -> bool,
-    poll: Poll<'_>,
-    mut push: impl FnMut(&Moment) -> bool,
-) {
-    for (at, event) in events.iter().filter(|event| matters(event)).enumerate() {
-        if at % POLL_EVERY == 0 {
-            poll();
-        }
-        if push(event) {
-            return;
+            Mode::Unordered => attempt::unordered(events, found, poll),
         }
     }
 }
