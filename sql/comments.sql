@@ -3,15 +3,23 @@
 GRANT USAGE ON SCHEMA eventkit TO PUBLIC;
 COMMENT ON SCHEMA eventkit IS 'The functions, procedures, views and tables of the extension pg_eventkit.';
 
--- The state of event_array_agg is bytes that these trust: only the aggregate may pass them.
-REVOKE EXECUTE ON FUNCTION
-    event_array_agg_add(bytea, hstore), event_array_agg_add(bytea, hstore, text, text),
-    event_array_agg_add(bytea, hstore[]), event_array_agg_add(bytea, hstore[], text, text),
-    event_array_agg_add(bytea, jsonb), event_array_agg_add(bytea, jsonb, text, text),
-    event_array_agg_add(bytea, jsonb[]), event_array_agg_add(bytea, jsonb[], text, text),
-    event_array_agg_combine_hstore(bytea, bytea), event_array_agg_combine_jsonb(bytea, bytea),
-    event_array_agg_finish_hstore(bytea), event_array_agg_finish_jsonb(bytea)
-FROM PUBLIC;
+-- What serves an aggregate gets its state as bytes, grows it in place and trusts it: only the aggregate may pass it. The server asks
+-- for the right of the aggregate's owner, not of who calls the aggregate.
+DO $serving$
+DECLARE
+    serving regprocedure;
+BEGIN
+    FOR serving IN
+        SELECT DISTINCT f.oid::pg_catalog.regprocedure
+        FROM pg_catalog.pg_aggregate AS a
+        JOIN pg_catalog.pg_proc AS p ON p.oid = a.aggfnoid AND p.pronamespace = 'eventkit'::pg_catalog.regnamespace
+        JOIN pg_catalog.pg_proc AS f ON f.oid IN (a.aggtransfn, a.aggcombinefn, a.aggfinalfn, a.aggserialfn, a.aggdeserialfn)
+        WHERE f.pronamespace = 'eventkit'::pg_catalog.regnamespace
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', serving);
+    END LOOP;
+END
+$serving$;
 
 DO $comments$
 DECLARE

@@ -325,6 +325,37 @@ fn errors_say_what_and_what_next() {
     }
 }
 
+/// States of every mode with each of their first bytes changed in turn: an answer or an error, and the server goes on.
+#[test]
+fn forged_states_are_refused_or_harmless() {
+    let (_db, session) = database();
+    session
+        .query(
+            "CREATE AGGREGATE gathered(interval, text, timestamptz, bool, bool) (SFUNC = eventkit.window_funnel_add, STYPE = bytea);
+             CREATE TABLE states AS SELECT mode, gathered('1 h', mode, timestamptz '2024-01-01' + i % 7 * interval '1 s', i % 2 = 0, i % 3 = 0) AS state
+             FROM generate_series(1, 12) AS i, unnest('{ordered,strict,unordered,clickhouse_default,clickhouse_strict_once}'::text[]) AS mode GROUP BY mode;
+             CREATE FUNCTION tried(call text) RETURNS text LANGUAGE plpgsql AS $$
+             DECLARE found text;
+             BEGIN
+                 EXECUTE 'SELECT ' || call INTO found;
+                 RETURN 'ok';
+             EXCEPTION WHEN invalid_parameter_value THEN RETURN 'refused';
+             END $$",
+        )
+        .unwrap();
+    let found = value(
+        &session,
+        &"SELECT string_agg(tried || ' ' || many, ', ' ORDER BY tried) FROM (SELECT tried, count(*) > 50 AS many FROM (
+              SELECT tried(format('eventkit.window_funnel_finish(%L::bytea)', forged)) FROM forged
+              UNION ALL SELECT tried(format('eventkit.window_funnel_combine(%L::bytea, %L::bytea)', forged, state)) FROM forged
+              UNION ALL SELECT tried(format('eventkit.window_funnel_combine(%L::bytea, %L::bytea)', state, forged)) FROM forged
+              UNION ALL SELECT tried(format('eventkit.window_funnel_add(%L::bytea, ''1 h'', %L, now(), true, true)', forged, mode)) FROM forged) AS all_tried
+          GROUP BY tried) AS counted"
+            .replace("FROM forged", "FROM (SELECT mode, state, set_byte(state, at, byte) AS forged FROM states, generate_series(0, 63) AS at, unnest('{0,1,40,127,128,255}'::int[]) AS byte) AS forged"),
+    );
+    assert_eq!(found, "ok true, refused true");
+}
+
 #[test]
 fn comments_name_the_quirks() {
     let (_db, session) = database();

@@ -191,10 +191,12 @@ pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
 pub fn element<'a>(kind: &'static str, data: &'a [u8], offset: usize) -> Result<(Payload<'a>, usize)> {
     let ends = || corrupted(kind, "An element reaches beyond the end of its array.");
     let first = *data.get(offset).ok_or_else(ends)?;
-    let (start, len) = match first & 3 {
-        0 => (offset + 4, (word(data, offset).ok_or_else(ends)? >> 2) as usize),
-        1 | 3 if first != 1 => (offset + 1, usize::from(first >> 1)),
-        _ => return Err(corrupted(kind, "An element inside of an array is compressed or stored elsewhere.")),
+    let (start, len) = if first & 3 == 0 {
+        (offset + 4, (word(data, offset).ok_or_else(ends)? >> 2) as usize)
+    } else if first & 1 == 1 && first != 1 {
+        (offset + 1, usize::from(first >> 1))
+    } else {
+        return Err(corrupted(kind, "An element inside of an array is compressed or stored elsewhere."));
     };
     let end = offset + len;
     if len < start - offset {

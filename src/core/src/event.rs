@@ -1,6 +1,7 @@
 //! How the algorithms see events: one trait for an event, one for an array of them.
 
 use crate::error::{Error, Result};
+use crate::prefix::{WHOLE, prefix};
 use crate::time::{self, Clock, Micros};
 use crate::value::Value;
 
@@ -10,6 +11,7 @@ use crate::value::Value;
 pub struct Key<'k> {
     /// The name's bytes.
     pub name: &'k [u8],
+    prefix: u64,
     /// Where a reader found the name last and looks first.
     pub hint: usize,
 }
@@ -17,8 +19,23 @@ pub struct Key<'k> {
 impl<'k> Key<'k> {
     /// A key that nobody has looked for yet.
     #[must_use]
-    pub const fn new(name: &'k str) -> Self {
-        Self { name: name.as_bytes(), hint: 0 }
+    #[inline]
+    pub fn new(name: &'k str) -> Self {
+        Self::last_at(name.as_bytes(), 0)
+    }
+
+    /// A key that was found there last.
+    #[must_use]
+    #[inline]
+    pub fn last_at(name: &'k [u8], hint: usize) -> Self {
+        Self { name, prefix: prefix(name), hint }
+    }
+
+    /// Whether this is the property's name.
+    #[must_use]
+    #[inline(always)]
+    pub fn is(&self, name: &[u8]) -> bool {
+        name.len() == self.name.len() && prefix(name) == self.prefix && (name.len() <= WHOLE || name == self.name)
     }
 }
 

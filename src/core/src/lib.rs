@@ -28,6 +28,7 @@ mod packed;
 pub mod partition;
 pub mod paths;
 pub mod pattern;
+pub mod prefix;
 pub mod retention;
 mod rows;
 pub mod selection;

@@ -19,7 +19,7 @@ pub trait IsPattern: Varlena {
 impl IsPattern for HstoreValue {
     fn properties(opened: &Detoasted) -> Result<Vec<(Key<'_>, Value<'_>)>> {
         let hstore = Hstore::read(Payload(opened.payload()))?;
-        hstore.pairs().map(|pair| pair.map(|(name, value)| (Key { name, hint: 0 }, value))).collect()
+        hstore.pairs().map(|pair| pair.map(|(name, value)| (Key::last_at(name, 0), value))).collect()
     }
 }
 
@@ -31,7 +31,7 @@ impl IsPattern for JsonbValue {
                 .detail("An event matches a pattern when it has all of its properties, with equal values.")
                 .hint("Write the pattern as '{\"event\": \"signup\"}'."));
         };
-        object.pairs().map(|pair| pair.map(|(name, value)| (Key { name, hint: 0 }, value))).collect()
+        object.pairs().map(|pair| pair.map(|(name, value)| (Key::last_at(name, 0), value))).collect()
     }
 }
 

@@ -152,7 +152,7 @@ impl Conditions {
     /// Whether all of them hold of an event. O(conditions · look-up).
     pub fn hold<'a>(&mut self, event: &impl Event<'a>, scratch: &mut Vec<u8>) -> Result<bool> {
         for (condition, hint) in &mut self.0 {
-            let mut key = Key { name: condition.property.as_bytes(), hint: *hint };
+            let mut key = Key::last_at(condition.property.as_bytes(), *hint);
             let value = event.get(&mut key)?;
             *hint = key.hint;
             for test in &condition.tests {

@@ -6,7 +6,10 @@ use hashbrown::HashMap;
 /// Events of one group: what they match, one bit a step, and how many match just that.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    kinds: Vec<(u64, u32)>,
+    /// The event of a group of one, which most are.
+    only: [(u64, u32); 1],
+    /// The kinds of events of a larger group.
+    several: Vec<(u64, u32)>,
     /// Where each kind is, once there are many: the masks of a group are not bounded by the number of steps.
     places: HashMap<u64, usize, FixedState>,
     size: usize,
@@ -23,29 +26,51 @@ impl Group {
     /// No events.
     #[must_use]
     pub fn new() -> Self {
-        Self { kinds: Vec::new(), places: HashMap::with_hasher(FixedState::with_seed(0)), size: 0 }
+        Self { only: [(0, 1)], several: Vec::new(), places: HashMap::with_hasher(FixedState::with_seed(0)), size: 0 }
     }
 
     /// Forgets the events.
     #[inline]
     pub fn clear(&mut self) {
-        self.kinds.clear();
-        self.places.clear();
+        if self.size > 1 {
+            self.several.clear();
+            self.places.clear();
+        }
         self.size = 0;
+    }
+
+    #[inline]
+    fn kinds(&self) -> &[(u64, u32)] {
+        match self.size {
+            0 => &[],
+            1 => &self.only,
+            _ => &self.several,
+        }
     }
 
     /// Adds an event. O(1).
     #[inline]
     pub fn push(&mut self, matched: u64) {
         self.size += 1;
+        match self.size {
+            1 => self.only[0].0 = matched,
+            2 => {
+                self.several.extend_from_slice(&self.only);
+                self.push_further(matched);
+            }
+            _ => self.push_further(matched),
+        }
+    }
+
+    fn push_further(&mut self, matched: u64) {
         if let Some(at) = self.kind_of(matched) {
-            self.kinds[at].1 = self.kinds[at].1.saturating_add(1);
+            self.several[at].1 = self.several[at].1.saturating_add(1);
             return;
         }
-        self.kinds.push((matched, 1));
-        let at = self.kinds.len() - 1;
+        self.several.push((matched, 1));
+        let at = self.several.len() - 1;
         if at == FEW_KINDS {
-            self.places.extend(self.kinds.iter().enumerate().map(|(at, (kind, _))| (*kind, at)));
+            self.places.extend(self.several.iter().enumerate().map(|(at, (kind, _))| (*kind, at)));
         } else if at > FEW_KINDS {
             self.places.insert(matched, at);
         }
@@ -54,7 +79,7 @@ impl Group {
     #[inline]
     fn kind_of(&self, matched: u64) -> Option<usize> {
         if self.places.is_empty() {
-            self.kinds.iter().position(|(kind, _)| *kind == matched)
+            self.kinds().iter().position(|(kind, _)| *kind == matched)
         } else {
             self.places.get(&matched).copied()
         }
@@ -79,33 +104,32 @@ impl Group {
     #[inline]
     #[must_use]
     pub fn only(&self) -> Option<u64> {
-        if self.size == 1 { self.kinds.first().map(|(kind, _)| *kind) } else { None }
+        (self.size == 1).then_some(self.only[0].0)
     }
 
     /// The steps that any of the events match.
     #[must_use]
     pub fn union(&self) -> u64 {
-        self.kinds.iter().fold(0, |all, (kind, _)| all | kind)
+        self.kinds().iter().fold(0, |all, (kind, _)| all | kind)
     }
 
     /// No step served yet.
     #[must_use]
     pub fn nothing_served(&self) -> Served {
-        Served(vec![0; self.kinds.len()])
+        Served(vec![0; self.kinds().len()])
     }
 
     /// Serves one more step, if distinct events can then still take all that are served; moves others to other events
     /// where that helps. Gives whether it could; what could not be served changes nothing.
     /// O(kinds · served steps). Source: H. W. Kuhn, augmenting paths.
     pub fn serve(&self, step: usize, served: &mut Served) -> bool {
-        served.0.resize(self.kinds.len(), 0);
-        let mut tried = vec![false; self.kinds.len()];
+        served.0.resize(self.kinds().len(), 0);
+        let mut tried = vec![false; self.kinds().len()];
         self.augment(step, &mut served.0, &mut tried)
     }
 
     fn augment(&self, step: usize, served: &mut [u64], tried: &mut [bool]) -> bool {
-        for at in 0..self.kinds.len() {
-            let (matched, count) = self.kinds[at];
+        for (at, (matched, count)) in self.kinds().iter().copied().enumerate() {
             if tried[at] || matched >> step & 1 == 0 {
                 continue;
             }

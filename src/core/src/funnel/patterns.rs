@@ -7,13 +7,14 @@ use super::condition::{Condition, Conditions};
 use super::definition::Names;
 use crate::error::Result;
 use crate::event::Event;
+use crate::prefix::{WHOLE, prefix};
 use crate::value::Value;
 
 /// Which steps (or exclusions) an event matches by its name alone.
 #[derive(Debug)]
 struct ByName {
-    /// A few names are compared one by one, with their [`head`].
-    few: Vec<(u64, Vec<u8>, u64)>,
+    /// A few names are compared one by one.
+    few: Vec<Known>,
     many: HashMap<Vec<u8>, u64, FixedState>,
     /// What an event without a name matches, or with one that is none of these.
     other: u64,
@@ -21,22 +22,12 @@ struct ByName {
 
 const FEW: usize = 8;
 
-/// A word that tells names of one length apart, up to 8 bytes wholly: cheaper than a call to compare them.
-#[inline]
-fn head(name: &[u8]) -> u64 {
-    match name {
-        [] => 0,
-        [first] => u64::from(*first),
-        [first, second] => u64::from(*first) | u64::from(*second) << 8,
-        [first, second, third] => u64::from(*first) | u64::from(*second) << 8 | u64::from(*third) << 16,
-        _ => match (name.first_chunk::<8>(), name.first_chunk::<4>(), name.last_chunk::<4>()) {
-            (Some(eight), _, _) => u64::from_le_bytes(*eight),
-            (None, Some(begin), Some(end)) => {
-                u64::from(u32::from_le_bytes(*begin)) | u64::from(u32::from_le_bytes(*end)) << 32
-            }
-            _ => 0,
-        },
-    }
+/// A name and what it matches.
+#[derive(Debug)]
+struct Known {
+    prefix: u64,
+    name: Vec<u8>,
+    patterns: u64,
 }
 
 impl ByName {
@@ -58,7 +49,7 @@ impl ByName {
             }
         }
         let few = if many.len() <= FEW {
-            many.drain().map(|(name, bits)| (head(&name), name, bits)).collect()
+            many.drain().map(|(name, patterns)| Known { prefix: prefix(&name), name, patterns }).collect()
         } else {
             Vec::new()
         };
@@ -67,14 +58,23 @@ impl ByName {
 
     #[inline]
     fn matched(&self, name: &[u8]) -> u64 {
-        let found = if self.many.is_empty() {
-            let begins = head(name);
-            let same = |known: &[u8]| known.len() == name.len() && (name.len() <= 8 || known == name);
-            self.few.iter().find(|(head, known, _)| *head == begins && same(known)).map(|(_, _, steps)| *steps)
-        } else {
-            self.many.get(name).copied()
-        };
-        found.unwrap_or(self.other)
+        if !self.many.is_empty() {
+            return self.many.get(name).copied().unwrap_or(self.other);
+        }
+        // All are looked at, without a branch for each: which one it is, nobody can foretell.
+        let begins = prefix(name);
+        let mut alike = 0u32;
+        for (at, known) in self.few.iter().enumerate() {
+            alike |= u32::from(known.prefix == begins && known.name.len() == name.len()) << at;
+        }
+        while alike != 0 {
+            let known = &self.few[alike.trailing_zeros() as usize];
+            if name.len() <= WHOLE || known.name == name {
+                return known.patterns;
+            }
+            alike &= alike - 1;
+        }
+        self.other
     }
 }
 
