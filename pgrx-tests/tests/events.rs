@@ -533,7 +533,7 @@ fn memory_of_a_call_is_freed_when_it_ends() {
         let after: f64 = value(&s, contexts).parse().unwrap();
         assert!(after - before.parse::<f64>().unwrap() < 8.0, "contexts grew from {before} to {after} MB");
         let (now, top) = (status(s.pid(), "VmRSS:") - resident, peak(s.pid()) - highest);
-        assert!(now < 48 && top < 120, "resident memory grew by {now} MB, its peak by {top} MB");
+        assert!(now < 32 && top < 48, "resident memory grew by {now} MB, its peak by {top} MB");
     }
     // Two hundred calls of their own, errors among them: what a failed call held is gone as well.
     let before = (value(&s, contexts), status(s.pid(), "VmRSS:"));
@@ -548,7 +548,7 @@ fn memory_of_a_call_is_freed_when_it_ends() {
     let grown = value(&s, contexts).parse::<f64>().unwrap() - before.0.parse::<f64>().unwrap();
     assert!(grown < 8.0, "contexts grew by {grown} MB");
     let resident = status(s.pid(), "VmRSS:") - before.1;
-    assert!(resident < 80, "resident memory grew by {resident} MB");
+    assert!(resident < 48, "resident memory grew by {resident} MB");
 }
 
 #[test]

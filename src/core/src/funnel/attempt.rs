@@ -49,7 +49,7 @@ pub struct Segment {
 /// its first and its last.
 /// O(k·events of each time).
 #[must_use]
-pub fn matches(rules: &Rules, events: &[Moment], end: &Rc<Segment>, whole: bool) -> Vec<Match> {
+pub fn matches(rules: &Rules, events: &[Moment], end: &Rc<Segment>, whole: bool, poll: Poll<'_>) -> Vec<Match> {
     let mut found = Vec::new();
     let mut at = Some(end);
     while let Some(segment) = at {
@@ -58,7 +58,7 @@ pub fn matches(rules: &Rules, events: &[Moment], end: &Rc<Segment>, whole: bool)
         let mut taken = match rules.ties {
             _ if rules.increasing || segment.first == segment.last => first_match(events, segment.first),
             Ties::Any => in_any_order(rules, events, segment.first, segment.last, fill),
-            Ties::Array => in_array_order(rules, events, segment.first, segment.last),
+            Ties::Array => in_array_order(rules, events, segment.first, segment.last, &mut *poll),
         };
         taken.reverse();
         found.append(&mut taken);
@@ -93,10 +93,12 @@ fn in_any_order(rules: &Rules, events: &[Moment], first: usize, last: usize, fil
     taken
 }
 
-fn in_array_order(rules: &Rules, events: &[Moment], first: usize, last: usize) -> Vec<Match> {
+fn in_array_order(rules: &Rules, events: &[Moment], first: usize, last: usize, poll: Poll<'_>) -> Vec<Match> {
     // For each step the event that takes it first, and the step before it.
     let mut reached: Vec<Option<(usize, usize)>> = vec![None; rules.steps];
+    let mut pace = Pace::default();
     for (at, event) in events.iter().enumerate() {
+        pace.step(rules.steps, &mut *poll);
         let mut new = Vec::new();
         if event.steps >> first & 1 == 1 && reached[first].is_none() {
             new.push((first, first));
@@ -170,7 +172,7 @@ pub fn ordered(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>) -
     levels
         .get(found.level)
         .and_then(Option::as_ref)
-        .map(|(_, segment)| matches(rules, events, segment, false))
+        .map(|(_, segment)| matches(rules, events, segment, false, poll))
         .unwrap_or_default()
 }
 

@@ -87,7 +87,7 @@ pub fn matches_of(rules: &Rules, events: &[Moment], found: Found, poll: Poll<'_>
     let events = &events[begin..end];
     let mut run = Run::new(rules, Some(found));
     run.all(events, poll);
-    run.end.map(|end| matches(rules, events, &end, true)).unwrap_or_default()
+    run.end.map(|end| matches(rules, events, &end, true, poll)).unwrap_or_default()
 }
 
 impl<'r> Run<'r> {
