@@ -140,10 +140,14 @@ BEGIN
   RETURN QUERY
     SELECT concat(rpad(f.name, max(length(f.name)) OVER ()), '  ', lpad(coalesce(f.row_estimate::int8::text, '?'), max(length(coalesce(f.row_estimate::int8::text, '?'))) OVER ()),
       '  ', repeat('█', ceil(width * f.row_estimate / nullif(max(f.row_estimate) OVER (), 0))::int))
-    FROM (SELECT coalesce(to_char(p.from_time AT TIME ZONE coalesce(s.time_zone, 'UTC'),
-              CASE WHEN coalesce(s.period, '1 day') < interval '1 day' THEN 'YYYY-MM-DD HH24:MI' ELSE 'YYYY-MM-DD' END), 'default') AS name,
+    FROM (SELECT CASE WHEN p.from_time IS NULL THEN 'default'
+              -- An adopted partition begins with the first row that there can be.
+              WHEN p.from_time = '-infinity' THEN 'before ' || coalesce(to_char(p.to_time AT TIME ZONE z.name, z.format), 'the end')
+              ELSE to_char(p.from_time AT TIME ZONE z.name, z.format) END AS name,
             p.row_estimate, p.from_time
           FROM eventkit.partitions p LEFT JOIN eventkit.partition_settings s ON s.parent = p.parent
+          CROSS JOIN LATERAL (SELECT coalesce(s.time_zone, 'UTC') AS name,
+            CASE WHEN coalesce(s.period, '1 day') < interval '1 day' THEN 'YYYY-MM-DD HH24:MI' ELSE 'YYYY-MM-DD' END AS format) z
           WHERE p.parent = parent) f
     ORDER BY f.from_time NULLS LAST;
 END

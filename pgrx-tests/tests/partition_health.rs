@@ -122,4 +122,10 @@ fn the_chart_has_a_bar_for_each_period() {
         ["2024-01-01  100  ████████", "2024-01-02   25  ██", "2024-01-03    0  ", "default       ?  "]
     );
     assert_eq!(fails(&s, "SELECT eventkit.partition_chart('e', width => 0)").sqlstate, "22023");
+    // What a converted table adopted has no beginning.
+    s.query("CREATE TABLE old (at timestamptz NOT NULL); INSERT INTO old VALUES ('2024-01-01 00:00Z')").unwrap();
+    s.query("CALL eventkit.convert_table('old', 'at', premake => 1, adopt_until => '2024-02-01 00:00Z')").unwrap();
+    s.query("ANALYZE old").unwrap();
+    let chart = lines(&s, "SELECT eventkit.partition_chart('old', width => 8)");
+    assert_eq!(chart.first().map(String::as_str), Some("before 2024-02-01  1  ████████"), "{chart:?}");
 }

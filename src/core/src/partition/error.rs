@@ -271,7 +271,11 @@ pub fn not_range_partitioned(table: &str, found: &str) -> Error {
         Condition::WrongObjectType,
         format!("argument \"parent\": {table} is not partitioned by range"),
         format!("It is {found}."),
-        "Make one with: CREATE TABLE … (LIKE … INCLUDING ALL) PARTITION BY RANGE (…).".into(),
+        format!(
+            "Convert the table in place, SELECT * FROM eventkit.plan_convert_table('{}', 'its time column') shows how; or make a parent with \
+             CREATE TABLE … (LIKE … INCLUDING ALL) PARTITION BY RANGE (…) and fill it with eventkit.backfill.",
+            table.replace('\'', "''")
+        ),
     )
 }
 
