@@ -1,6 +1,9 @@
 //! Aggregates over plain rows as a client sees them: ClickHouse's answers, a recursive query, parallel plans, errors.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod common;
+
+use common::{TRIED, value};
 use eventkit_tests::Session;
 use eventkit_tests::shared::{self, Database};
 
@@ -44,10 +47,6 @@ fn database() -> (Database, Session) {
         ))
         .unwrap();
     (db, session)
-}
-
-fn value(session: &Session, sql: &str) -> String {
-    session.value(sql).unwrap().unwrap_or_else(|| "NULL".to_owned())
 }
 
 #[test]
@@ -333,16 +332,10 @@ fn forged_states_are_refused_or_harmless() {
         .query(
             "CREATE AGGREGATE gathered(interval, text, timestamptz, bool, bool) (SFUNC = eventkit.window_funnel_add, STYPE = bytea);
              CREATE TABLE states AS SELECT mode, gathered('1 h', mode, timestamptz '2024-01-01' + i % 7 * interval '1 s', i % 2 = 0, i % 3 = 0) AS state
-             FROM generate_series(1, 12) AS i, unnest('{ordered,strict,unordered,clickhouse_default,clickhouse_strict_once}'::text[]) AS mode GROUP BY mode;
-             CREATE FUNCTION tried(call text) RETURNS text LANGUAGE plpgsql AS $$
-             DECLARE found text;
-             BEGIN
-                 EXECUTE 'SELECT ' || call INTO found;
-                 RETURN 'ok';
-             EXCEPTION WHEN invalid_parameter_value THEN RETURN 'refused';
-             END $$",
+             FROM generate_series(1, 12) AS i, unnest('{ordered,strict,unordered,clickhouse_default,clickhouse_strict_once}'::text[]) AS mode GROUP BY mode",
         )
         .unwrap();
+    session.query(TRIED).unwrap();
     let found = value(
         &session,
         &"SELECT string_agg(tried || ' ' || many, ', ' ORDER BY tried) FROM (SELECT tried, count(*) > 50 AS many FROM (

@@ -14,6 +14,15 @@ pub fn open(setup: &str) -> (Database, Session) {
     (db, session)
 }
 
+/// A function of SQL that says whether a call gives an answer or is refused as bad input; any other error is raised.
+pub const TRIED: &str = "CREATE FUNCTION tried(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE found text;
+BEGIN
+    EXECUTE 'SELECT ' || call INTO found;
+    RETURN 'ok';
+EXCEPTION WHEN invalid_parameter_value THEN RETURN 'refused';
+END $$";
+
 /// The first column of the first row, NULL as the word.
 pub fn value(session: &Session, sql: &str) -> String {
     session.value(sql).unwrap_or_else(|failure| panic!("{failure}\n{sql}")).unwrap_or_else(|| "NULL".to_owned())

@@ -146,3 +146,33 @@ impl Chain {
         self.level == self.entries.len()
     }
 }
+
+/// What a mode makes of a group that needs no more than the chain.
+type Step = fn(&mut Chain, &Group) -> bool;
+
+/// The rules of a mode that keeps nothing but the chain.
+#[derive(Debug)]
+pub(super) struct OneChain {
+    chain: Chain,
+    step: Step,
+}
+
+impl OneChain {
+    pub(super) fn new(steps: usize, window: Option<Micros>, step: Step) -> Self {
+        Self { chain: Chain::new(steps, window), step }
+    }
+}
+
+impl Rules for OneChain {
+    fn reset(&mut self) {
+        self.chain.reset();
+    }
+
+    fn group(&mut self, group: &Group) -> bool {
+        (self.step)(&mut self.chain, group)
+    }
+
+    fn level(&self) -> usize {
+        self.chain.level
+    }
+}

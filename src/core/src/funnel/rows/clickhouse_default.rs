@@ -9,38 +9,15 @@
 //!
 //! **Cost.** O(steps that the rows match).
 
-use super::clickhouse::{Chain, Group, Rules};
-use crate::time::Micros;
+use super::clickhouse::{Chain, Group};
 
-#[derive(Debug)]
-pub(super) struct Default {
-    chain: Chain,
-}
-
-impl Default {
-    pub(super) fn new(steps: usize, window: Option<Micros>) -> Self {
-        Self { chain: Chain::new(steps, window) }
-    }
-}
-
-impl Rules for Default {
-    fn reset(&mut self) {
-        self.chain.reset();
-    }
-
-    #[inline]
-    fn group(&mut self, group: &Group) -> bool {
-        for step in group.steps() {
-            if step == 0 {
-                self.chain.enter(group.time);
-            } else if self.chain.leads_to(step, group.time) {
-                self.chain.extend_to(step);
-            }
+pub(super) fn group(chain: &mut Chain, group: &Group) -> bool {
+    for step in group.steps() {
+        if step == 0 {
+            chain.enter(group.time);
+        } else if chain.leads_to(step, group.time) {
+            chain.extend_to(step);
         }
-        self.chain.is_whole()
     }
-
-    fn level(&self) -> usize {
-        self.chain.level
-    }
+    chain.is_whole()
 }

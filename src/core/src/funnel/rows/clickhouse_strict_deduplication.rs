@@ -9,44 +9,21 @@
 //!
 //! **Cost.** O(steps that the rows match).
 
-use super::clickhouse::{Chain, Group, Rules};
-use crate::time::Micros;
+use super::clickhouse::{Chain, Group};
 
-#[derive(Debug)]
-pub(super) struct StrictDeduplication {
-    chain: Chain,
-}
-
-impl StrictDeduplication {
-    pub(super) fn new(steps: usize, window: Option<Micros>) -> Self {
-        Self { chain: Chain::new(steps, window) }
-    }
-}
-
-impl Rules for StrictDeduplication {
-    fn reset(&mut self) {
-        self.chain.reset();
-    }
-
-    #[inline]
-    fn group(&mut self, group: &Group) -> bool {
-        for step in group.steps() {
-            if step == 0 {
-                self.chain.enter(group.time);
-            } else if step < self.chain.level {
+pub(super) fn group(chain: &mut Chain, group: &Group) -> bool {
+    for step in group.steps() {
+        if step == 0 {
+            chain.enter(group.time);
+        } else if step < chain.level {
+            return true;
+        } else if chain.leads_to(step, group.time) {
+            chain.extend_to(step);
+            // Another row of this time with this step is the next entry, and a repeat.
+            if chain.is_whole() || group.twice >> step & 1 == 1 {
                 return true;
-            } else if self.chain.leads_to(step, group.time) {
-                self.chain.extend_to(step);
-                // Another row of this time with this step is the next entry, and a repeat.
-                if self.chain.is_whole() || group.twice >> step & 1 == 1 {
-                    return true;
-                }
             }
         }
-        self.chain.is_whole()
     }
-
-    fn level(&self) -> usize {
-        self.chain.level
-    }
+    chain.is_whole()
 }

@@ -11,43 +11,20 @@
 //!
 //! **Cost.** O(steps that the rows match).
 
-use super::clickhouse::{Chain, Group, Rules};
-use crate::time::Micros;
+use super::clickhouse::{Chain, Group};
 
-#[derive(Debug)]
-pub(super) struct StrictOrder {
-    chain: Chain,
-}
-
-impl StrictOrder {
-    pub(super) fn new(steps: usize, window: Option<Micros>) -> Self {
-        Self { chain: Chain::new(steps, window) }
+pub(super) fn group(chain: &mut Chain, group: &Group) -> bool {
+    if group.missed && chain.level > 0 {
+        return true;
     }
-}
-
-impl Rules for StrictOrder {
-    fn reset(&mut self) {
-        self.chain.reset();
-    }
-
-    #[inline]
-    fn group(&mut self, group: &Group) -> bool {
-        if group.missed && self.chain.level > 0 {
+    for step in group.steps() {
+        if step == 0 {
+            chain.enter(group.time);
+        } else if chain.level > 0 && step > chain.level {
             return true;
+        } else if chain.leads_to(step, group.time) {
+            chain.extend_to(step);
         }
-        for step in group.steps() {
-            if step == 0 {
-                self.chain.enter(group.time);
-            } else if self.chain.level > 0 && step > self.chain.level {
-                return true;
-            } else if self.chain.leads_to(step, group.time) {
-                self.chain.extend_to(step);
-            }
-        }
-        self.chain.is_whole()
     }
-
-    fn level(&self) -> usize {
-        self.chain.level
-    }
+    chain.is_whole()
 }

@@ -23,12 +23,8 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
-use clickhouse::Grouped;
-use clickhouse_allow_reentry::AllowReentry;
-use clickhouse_default::Default;
-use clickhouse_strict_deduplication::StrictDeduplication;
+use clickhouse::{Grouped, OneChain};
 use clickhouse_strict_increase::StrictIncrease;
-use clickhouse_strict_order::StrictOrder;
 
 /// How the rows of a user are matched to the steps. The first seven are this product's own, exact; the others give
 /// what ClickHouse's `windowFunnel` gives.
@@ -127,17 +123,18 @@ impl Mode {
     /// What runs the mode.
     fn automaton(self, steps: usize, window: Option<Micros>) -> Box<dyn Automaton> {
         let rules = |increasing| Rules { increasing, ..Rules::new(steps, window) };
+        let one_chain = |group| Box::new(Grouped::new(OneChain::new(steps, window, group)));
         match self {
             Self::Ordered => Box::new(Ordered::<false>::new(rules(false))),
             Self::OrderedIncreasing => Box::new(Ordered::<false>::new(rules(true))),
             Self::Strict | Self::StrictSteps => Box::new(Strict::<false>::new(rules(false))),
             Self::StrictIncreasing | Self::StrictStepsIncreasing => Box::new(Strict::<false>::new(rules(true))),
             Self::Unordered => Box::new(Unordered::<false>::new(rules(false))),
-            Self::ClickhouseDefault => Box::new(Grouped::new(Default::new(steps, window))),
-            Self::ClickhouseStrictOrder => Box::new(Grouped::new(StrictOrder::new(steps, window))),
-            Self::ClickhouseStrictDeduplication => Box::new(Grouped::new(StrictDeduplication::new(steps, window))),
+            Self::ClickhouseDefault => one_chain(clickhouse_default::group),
+            Self::ClickhouseStrictOrder => one_chain(clickhouse_strict_order::group),
+            Self::ClickhouseStrictDeduplication => one_chain(clickhouse_strict_deduplication::group),
             Self::ClickhouseStrictIncrease => Box::new(Grouped::new(StrictIncrease::new(steps, window))),
-            Self::ClickhouseAllowReentry => Box::new(Grouped::new(AllowReentry::new(steps, window))),
+            Self::ClickhouseAllowReentry => one_chain(clickhouse_allow_reentry::group),
             Self::ClickhouseStrictOnce => Box::new(clickhouse_strict_once::new(steps, window)),
         }
     }
