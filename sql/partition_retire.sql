@@ -28,53 +28,6 @@ COMMENT ON COLUMN eventkit.partition_departures.archived_since IS 'The first tra
 COMMENT ON COLUMN eventkit.partition_departures.begun_at IS 'When it was begun.';
 COMMENT ON POLICY owner ON eventkit.partition_departures IS 'Whoever has the rights of the parent''s owner sees and changes its rows.';
 
-CREATE FUNCTION eventkit.session_lock_key(what text) RETURNS bigint
-IMMUTABLE STRICT PARALLEL SAFE COST 5 LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT hashtextextended('eventkit.' || what, 0) $$;
-
-COMMENT ON FUNCTION eventkit.session_lock_key(text) IS
-'Tells the key of the session-level advisory lock by which one session at a time does something. SELECT eventkit.session_lock_key(''maintain'')';
-
-CREATE FUNCTION eventkit.release_session_lock(what text) RETURNS void
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  key CONSTANT bigint := eventkit.session_lock_key(what);
-BEGIN
-  -- Only a lock of this session's own is given back: the server warns about any other.
-  WHILE EXISTS (
-    SELECT FROM pg_locks l
-    WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted AND l.objsubid = 1
-      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-      AND l.classid = ((key >> 32) & 4294967295)::oid AND l.objid = (key & 4294967295)::oid)
-  LOOP
-    EXIT WHEN NOT pg_advisory_unlock(key);
-  END LOOP;
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.release_session_lock(text) IS
-'Releases a lock of take_session_lock, if this session holds it. SELECT eventkit.release_session_lock(''maintain'')';
-
-CREATE FUNCTION eventkit.take_session_lock(what text) RETURNS boolean
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  -- What an interrupted call of this very session left is taken over. Inside of a transaction block the lock ends with it.
-  PERFORM eventkit.release_session_lock(what);
-  IF eventkit.in_transaction_block() THEN
-    RETURN pg_try_advisory_xact_lock(eventkit.session_lock_key(what));
-  END IF;
-  RETURN pg_try_advisory_lock(eventkit.session_lock_key(what));
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.take_session_lock(text) IS
-'Takes a lock that lives through COMMITs; false when another session has it. SELECT eventkit.take_session_lock(''maintain'')';
-
 CREATE FUNCTION eventkit.check_unreferenced(parent regclass, relation regclass, condition text DEFAULT NULL) RETURNS void
 STABLE PARALLEL RESTRICTED COST 100000 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET row_security = off

@@ -31,12 +31,13 @@ pgrx::extension_sql_file!(
     name = "partition_plan",
     requires = ["partition_settings"]
 );
+pgrx::extension_sql_file!("../../../sql/advisory_locks.sql", name = "advisory_locks", requires = ["partition_plan"]);
 pgrx::extension_sql_file!(
     "../../../sql/partition_create.sql",
     name = "partition_create",
     requires = [
         "partition_view",
-        "partition_plan",
+        "advisory_locks",
         plans::plan_create_partition,
         plans::plan_create_partitions,
         plans::plan_partition,
