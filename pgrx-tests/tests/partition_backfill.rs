@@ -351,7 +351,8 @@ fn two_callers() {
     assert_eq!(b.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap_err().sqlstate, "55006");
     a.query("ROLLBACK").unwrap();
     // Two backfills of one pair.
-    a.query("SELECT pg_advisory_lock(eventkit.backfill_lock_key('chats', 'app.chats'))").unwrap();
+    a.query("SELECT pg_advisory_lock(eventkit.advisory_lock_key(eventkit.backfill_lock('chats', 'app.chats')))")
+        .unwrap();
     let refused = b.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap_err();
     assert_eq!(refused.sqlstate, "55006");
     assert!(refused.hint.is_some());

@@ -3,8 +3,9 @@
 
 mod common;
 
+use common::kill::{kill_and_wait, own_cluster};
 use common::{fails, lines, open, value};
-use eventkit_tests::{Cluster, ClusterBuilder, PgVersion, Session, wait};
+use eventkit_tests::{Session, wait};
 
 /// A parent with partitions of the days from 1 to 6 January 2024, a row in each.
 const EVENTS: &str = "CREATE TABLE e (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
@@ -203,22 +204,6 @@ fn rows_that_come_after_the_archive_are_archived_before_the_drop() {
         ["e_20240101|1", "e_20240101|2"]
     );
     assert_eq!(tables(&s), "e_20240102 e_20240103 e_20240104 e_20240105 e_20240106");
-}
-
-fn own_cluster() -> Cluster {
-    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
-    cluster.create_database("d").unwrap();
-    cluster.create_extension("d").unwrap();
-    cluster
-}
-
-fn kill_and_wait(cluster: &Cluster, pid: i32) {
-    let before = cluster.log().unwrap().matches("reinitializing").count();
-    cluster.kill_backend(pid).unwrap();
-    while cluster.log().unwrap().matches("reinitializing").count() <= before {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    cluster.wait_until_ready().unwrap();
 }
 
 #[test]
