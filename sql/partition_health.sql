@@ -47,6 +47,9 @@ BEGIN
   END IF;
   -- Constraints and indexes.
   RETURN QUERY
+    SELECT DISTINCT 'warning', format('foreign key %I of the partitions waits to be that of %s', w.name, parent), format('CALL eventkit.split_partition(%L)', parent)
+    FROM eventkit.waiting_foreign_keys(parent) w ORDER BY 2;
+  RETURN QUERY
     SELECT 'warning', format('constraint %I of %s is not validated', k.conname, k.conrelid::regclass),
       format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.conrelid::regclass, k.conname)
     FROM pg_constraint k

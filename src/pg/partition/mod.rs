@@ -33,9 +33,15 @@ pgrx::extension_sql_file!(
 );
 pgrx::extension_sql_file!("../../../sql/advisory_locks.sql", name = "advisory_locks", requires = ["partition_plan"]);
 pgrx::extension_sql_file!(
+    "../../../sql/partition_foreign_keys.sql",
+    name = "partition_foreign_keys",
+    requires = ["partition_plan"]
+);
+pgrx::extension_sql_file!(
     "../../../sql/partition_create.sql",
     name = "partition_create",
     requires = [
+        "partition_foreign_keys",
         "partition_view",
         "advisory_locks",
         plans::plan_create_partition,
