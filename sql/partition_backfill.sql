@@ -316,7 +316,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   changes regclass;
-  days text;
+  periods text;
 BEGIN
   PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
   PERFORM eventkit.warn_left_behind(source, parent);
@@ -325,11 +325,11 @@ BEGIN
   IF changes IS NULL OR EXISTS (
     SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.row_count IS NULL)
   THEN
-    SELECT string_agg(format('%s: %s in source, %s in parent', to_char(d.day, 'YYYY-MM-DD'), d.source_rows, d.parent_rows), '; ' ORDER BY d.day DESC)
-      INTO days FROM eventkit.backfill_differences(source, parent) d;
-    IF days IS NOT NULL THEN
+    SELECT string_agg(format('%s: %s in source, %s in parent', eventkit.period_label(d.period), d.source_rows, d.parent_rows), '; ' ORDER BY d.period DESC)
+      INTO periods FROM eventkit.backfill_differences(source, parent) d;
+    IF periods IS NOT NULL THEN
       RAISE WARNING USING
-        MESSAGE = format('days of %s and %s differ: %s', source, parent, days),
+        MESSAGE = format('periods of %s and %s differ: %s', source, parent, periods),
         DETAIL = 'The source changed while or after a period was copied, or a partition held other rows before.',
         HINT = format('See them with: SELECT * FROM eventkit.backfill_differences(%L, %L).', source, parent);
     END IF;
@@ -349,7 +349,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.close_backfill(regclass, regclass, interval) IS
-'Carries the sequences again, warns of rows left behind and of days that differ, gives back the lock; backfill calls it last. SELECT eventkit.close_backfill(''public.events'', ''app.events'', ''2 seconds'')';
+'Carries the sequences again, warns of rows left behind and of periods that differ, gives back the lock; backfill calls it last. SELECT eventkit.close_backfill(''public.events'', ''app.events'', ''2 seconds'')';
 
 CREATE PROCEDURE eventkit.backfill(
   source regclass, parent regclass, from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL, newest_first boolean DEFAULT true,
@@ -400,4 +400,4 @@ COMMENT ON FUNCTION eventkit.plan_backfill_capture(regclass, regclass) IS
 COMMENT ON FUNCTION eventkit.backfill_left_behind(regclass, regclass) IS
 'Counts the rows that no backfill moves: key NULL, infinite, before 1970 or more than ten years ahead. SELECT * FROM eventkit.backfill_left_behind(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.backfill_differences(regclass, regclass) IS
-'Compares the rows of source and parent day by day and returns the days that differ. SELECT * FROM eventkit.backfill_differences(''public.events'', ''app.events'')';
+'Compares the numbers of rows of source and parent period by period, as the parent has them, and returns the periods that differ. SELECT * FROM eventkit.backfill_differences(''public.events'', ''app.events'')';
