@@ -49,7 +49,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.hold_foreign_key(regclass, name, text, text) IS
-'Gives a partition a foreign key that holds for every change from now on, and marks it as one that waits to be the parent''s. SELECT eventkit.hold_foreign_key(''app.events_20240101'', ''user_fk'', ''FOREIGN KEY (user_id) REFERENCES app.users(id)'', NULL)';
+'Gives a partition a foreign key that holds for every change from now on, and marks it as one that waits to be the parent''s. SELECT eventkit.hold_foreign_key(''app.events_20231231'', ''event_fk'', ''FOREIGN KEY (id) REFERENCES public.events(id)'', NULL)';
 
 CREATE FUNCTION eventkit.hold_foreign_keys(parent regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE sql

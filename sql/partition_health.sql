@@ -40,6 +40,10 @@ BEGIN
   RETURN QUERY
     SELECT 'warning', format('the departure of %s was interrupted', d.partition), format('CALL eventkit.drop_old_partitions(%L)', parent)
     FROM eventkit.partition_departures d WHERE d.parent = parent AND d.begun_at < statement_timestamp() - interval '1 hour' ORDER BY d.partition;
+  RETURN QUERY
+    SELECT 'warning', format('archive procedure %s %s: no partition is retired', told.archive, t.trouble),
+      CASE WHEN t.trouble ~ '^may not' THEN format('GRANT EXECUTE ON ROUTINE %s TO …', told.archive) ELSE 'CREATE PROCEDURE app.archive(partition regclass) …, then CALL eventkit.manage_partitions(…, archive_with => ''app.archive(regclass)'')' END
+    FROM eventkit.archive_trouble(parent, told.archive) t (trouble) WHERE t.trouble IS NOT NULL;
   IF told.retention IS NOT NULL THEN
     RETURN QUERY
       SELECT 'warning', format('%s expired more than a day ago', e.partition), format('CALL eventkit.drop_old_partitions(%L)', parent)

@@ -131,7 +131,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.run_together(eventkit.plan_step[], interval) IS
-'Runs the steps of one transaction, all or none, again while a lock is not to be had. SELECT eventkit.run_together(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', current_date) p), ''2 seconds'')';
+'Runs the steps of one transaction, all or none, again while a lock is not to be had. SELECT eventkit.run_together(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', ''2031-01-01'') p), ''2 seconds'')';
 
 CREATE FUNCTION eventkit.try_plan(
   planned eventkit.plan_step[], lock_timeout interval, caller_search_path text, together boolean DEFAULT false) RETURNS jsonb
@@ -162,10 +162,12 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RAISE EXCEPTION USING ERRCODE = failure ->> 'state', MESSAGE = failure ->> 'message',
-    DETAIL = coalesce(nullif(failure ->> 'detail', ''), detail), HINT = coalesce(nullif(failure ->> 'hint', ''), hint);
+  IF failure IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = failure ->> 'state', MESSAGE = failure ->> 'message',
+      DETAIL = coalesce(nullif(failure ->> 'detail', ''), detail), HINT = coalesce(nullif(failure ->> 'hint', ''), hint);
+  END IF;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.raise_failure(jsonb, text, text) IS
-'Raises an error that try_plan has returned, with a detail and a hint where it has none. SELECT eventkit.raise_failure(''{"state": "55P03", "message": "no lock"}'', ''Nothing was done.'', ''Call again.'')';
+'Raises the error that try_plan has returned, if there is one, with a detail and a hint where it has none. SELECT eventkit.raise_failure(eventkit.try_plan(''{}'', ''2 seconds'', ''''), ''Nothing was done.'', ''Call again.'')';

@@ -99,32 +99,6 @@ $$;
 COMMENT ON FUNCTION eventkit.departing_partitions(regclass, timestamptz, timestamptz) IS
 'Lists what drop_old_partitions has to do: departures that were begun, detaches that are pending, then the expired partitions from the oldest on. SELECT eventkit.departing_partitions(''app.events'', now() - interval ''90 days'')';
 
-CREATE FUNCTION eventkit.call_archive(archive text, partition regclass, caller_search_path text) RETURNS void
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  statement text;
-BEGIN
-  SELECT format(CASE p.prokind WHEN 'p' THEN 'CALL %I.%I(%L::pg_catalog.regclass)' ELSE 'SELECT %I.%I(%L::pg_catalog.regclass)' END, n.nspname, p.proname, c.name)
-    INTO statement
-    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
-      (SELECT format('%I.%I', cn.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace cn ON cn.oid = c.relnamespace WHERE c.oid = partition) c
-    WHERE p.oid = to_regprocedure(archive) AND p.proargtypes[0] = 'regclass'::regtype AND p.pronargs = 1 AND p.prokind IN ('p', 'f');
-  IF statement IS NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'undefined_function',
-      MESSAGE = format('archive procedure %s does not exist', archive),
-      DETAIL = 'It takes one argument, a regclass.',
-      HINT = 'Make one with: CREATE PROCEDURE app.archive(partition regclass) …, and name it with its argument: app.archive(regclass).';
-  END IF;
-  PERFORM pg_catalog.set_config('search_path', caller_search_path, true);
-  EXECUTE statement;
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.call_archive(text, regclass, text) IS
-'Calls the archive hook for a partition. SELECT eventkit.call_archive(''app.archive(regclass)'', ''app.events_20240101'', current_setting(''search_path''))';
-
 CREATE FUNCTION eventkit.begin_departure(parent regclass, partition regclass, expired boolean, archive text, caller_search_path text) RETURNS text
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -368,13 +342,6 @@ COMMENT ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regproc
 
 REVOKE EXECUTE ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) FROM PUBLIC;
 
-CREATE FUNCTION eventkit.archive_of(parent regclass, archive regprocedure DEFAULT NULL) RETURNS text
-STABLE PARALLEL RESTRICTED COST 100 LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT coalesce($2::text, (SELECT s.archive FROM eventkit.partition_settings s WHERE s.parent = $1)) $$;
-
-COMMENT ON FUNCTION eventkit.archive_of(regclass, regprocedure) IS
-'Tells the archive procedure of a parent: the one given, or that of its settings. SELECT eventkit.archive_of(''app.events'')';
 COMMENT ON FUNCTION eventkit.expired_partitions(regclass, timestamptz, timestamptz) IS
 'Lists the partitions that are wholly before a time (NULL: by the parent''s retention), the oldest first; never the default partition. SELECT * FROM eventkit.expired_partitions(''app.events'', now() - interval ''90 days'')';
 COMMENT ON FUNCTION eventkit.detach_concurrently(regclass, regclass, int) IS

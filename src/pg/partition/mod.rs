@@ -82,9 +82,15 @@ pgrx::extension_sql_file!(
     ]
 );
 pgrx::extension_sql_file!(
+    "../../../sql/partition_archive.sql",
+    name = "partition_archive",
+    requires = ["partition_settings"]
+);
+pgrx::extension_sql_file!(
     "../../../sql/partition_retire.sql",
     name = "partition_retire",
     requires = [
+        "partition_archive",
         "partition_create",
         retire::expired_partitions,
         retire::detach_concurrently,
