@@ -273,3 +273,51 @@ fn the_owner_and_the_policies_of_the_parent() {
         format!("{owner} t f known,mine")
     );
 }
+
+#[test]
+fn while_an_index_is_built_nothing_but_the_table_is_locked() {
+    let (db, s) = open(&format!(
+        "{SETUP} CREATE FUNCTION pause(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(5); RETURN $1; END $$; \
+         CREATE TABLE users (id bigint PRIMARY KEY); INSERT INTO users SELECT generate_series(1, 1000); CREATE INDEX e_pause ON e (public.pause(id)); \
+         ALTER TABLE e ADD FOREIGN KEY (id) REFERENCES users"
+    ));
+    let (holder, other) = (db.session("holder").unwrap(), db.session("other").unwrap());
+    for (begin, end) in [("SELECT", "DROP TABLE filled"), ("BEGIN", "ROLLBACK")].into_iter().rev() {
+        holder.query("SELECT pg_advisory_lock(5)").unwrap();
+        s.query(begin).unwrap();
+        s.run(CALL);
+        wait::until_blocked(db.cluster, &s).unwrap();
+        let pid = s.pid();
+        assert_eq!(
+            value(
+                &other,
+                &format!(
+                    "SELECT command || ' ' || relid::regclass FROM pg_stat_progress_create_index WHERE pid = {pid}"
+                )
+            ),
+            "CREATE INDEX filled"
+        );
+        let locked = format!(
+            "SELECT DISTINCT c.relname || ' ' || l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
+             WHERE l.pid = {pid} AND c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND l.mode NOT IN ('AccessShareLock') ORDER BY 1"
+        );
+        // Inside of a block what was done before stays locked until its end.
+        let wanted = if begin == "BEGIN" {
+            vec!["filled AccessExclusiveLock", "filled ShareLock", "filled ShareUpdateExclusiveLock"]
+        } else {
+            vec!["filled ShareLock"]
+        };
+        assert_eq!(lines(&other, &locked), wanted);
+        // The strongest lock on all others is to be had at once.
+        // (Inside of a block the look into the default partition stays a reader's.)
+        let only = if begin == "BEGIN" { "ONLY " } else { "" };
+        other.query(&format!("BEGIN; LOCK TABLE {only}e, users IN ACCESS EXCLUSIVE MODE NOWAIT; ROLLBACK")).unwrap();
+        if begin != "BEGIN" {
+            other.query("SELECT count(*) FROM filled").unwrap();
+        }
+        holder.query("SELECT pg_advisory_unlock(5)").unwrap();
+        s.join().unwrap();
+        assert_eq!(value(&s, "SELECT count(*) FROM e"), "1000");
+        s.query(end).unwrap();
+    }
+}
