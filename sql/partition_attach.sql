@@ -1,25 +1,6 @@
 -- attach_partition: a table that somebody filled becomes a partition. Each transaction of the plan is committed; what
 -- fails takes back the CHECKs that it added.
 
-CREATE FUNCTION eventkit.try_plan(planned eventkit.plan_step[], lock_timeout interval, caller_search_path text) RETURNS jsonb
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  detail text;
-  hint text;
-BEGIN
-  PERFORM eventkit.run_plan(planned, lock_timeout, caller_search_path);
-  RETURN NULL;
-EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN jsonb_build_object('state', SQLSTATE, 'message', SQLERRM, 'detail', detail, 'hint', hint);
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.try_plan(eventkit.plan_step[], interval, text) IS
-'Runs the steps of one transaction as run_plan does, and returns the error, if there is one, instead of raising it. SELECT eventkit.try_plan(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', current_date) p), ''2 seconds'', current_setting(''search_path''))';
-
 CREATE FUNCTION eventkit.abandon_attach(child regclass, lock_timeout interval) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
@@ -77,11 +58,8 @@ BEGIN
         PERFORM eventkit.abandon_attach(child, lock_timeout);
         COMMIT;
       END IF;
-      RAISE EXCEPTION USING
-        ERRCODE = failure OPERATOR(pg_catalog.->>) 'state',
-        MESSAGE = failure OPERATOR(pg_catalog.->>) 'message',
-        DETAIL = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'detail', ''), pg_catalog.format('Attaching %s to %s.', child, parent)),
-        HINT = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'hint', ''), 'The table is not attached. Remove the cause, then call again.');
+      PERFORM eventkit.raise_failure(failure, pg_catalog.format('Attaching %s to %s.', child, parent),
+        'The table is not attached. Remove the cause, then call again.');
     END IF;
     IF alone THEN
       COMMIT;

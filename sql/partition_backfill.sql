@@ -32,32 +32,10 @@ $$;
 COMMENT ON FUNCTION eventkit.advance_sequence(regclass, bigint) IS
 'Advances a sequence to a value unless it is there or beyond; returns the value, NULL when nothing was done. SELECT eventkit.advance_sequence(''app.events_id_seq'', (SELECT max(id) FROM app.events))';
 
-CREATE FUNCTION eventkit.backfill_lock_key(source regclass, parent regclass) RETURNS bigint
-IMMUTABLE STRICT PARALLEL SAFE COST 5 LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT hashtextextended(format('eventkit.backfill %s %s', source::oid, parent::oid), 0) $$;
-
-COMMENT ON FUNCTION eventkit.backfill_lock_key(regclass, regclass) IS
-'Tells the key of the session-level advisory lock that a backfill holds. SELECT eventkit.backfill_lock_key(''public.events'', ''app.events'')';
-
 CREATE FUNCTION eventkit.release_backfill(source regclass, parent regclass) RETURNS void
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE COST 100 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  key CONSTANT bigint := eventkit.backfill_lock_key(source, parent);
-BEGIN
-  -- Only a lock of this session's own is given back: the server warns about any other.
-  IF EXISTS (
-    SELECT FROM pg_locks l
-    WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted AND l.objsubid = 1
-      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-      AND l.classid = ((key >> 32) & 4294967295)::oid AND l.objid = (key & 4294967295)::oid)
-  THEN
-    PERFORM pg_advisory_unlock(key);
-  END IF;
-END
-$$;
+AS $$ SELECT eventkit.release_session_lock(eventkit.backfill_lock($1, $2)) $$;
 
 COMMENT ON FUNCTION eventkit.release_backfill(regclass, regclass) IS
 'Releases the lock that a failed backfill left with this session, if it did. SELECT eventkit.release_backfill(''public.events'', ''app.events'')';
@@ -84,9 +62,10 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  -- A session-level lock lives through the COMMITs. What an interrupted call of this very session left is taken over.
+  -- The session's, also inside of a transaction block, and also in a block with EXCEPTION. What an interrupted call of this very
+  -- session left is taken over.
   PERFORM eventkit.release_backfill(source, parent);
-  IF NOT pg_try_advisory_lock(eventkit.backfill_lock_key(source, parent)) THEN
+  IF NOT pg_try_advisory_lock(eventkit.advisory_lock_key(eventkit.backfill_lock(source, parent))) THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use',
       MESSAGE = format('a backfill from %s into %s is running', source, parent),
       DETAIL = 'One session at a time copies from one table into another, or applies its changes.',
@@ -337,7 +316,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   changes regclass;
-  days text;
+  periods text;
 BEGIN
   PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
   PERFORM eventkit.warn_left_behind(source, parent);
@@ -346,11 +325,11 @@ BEGIN
   IF changes IS NULL OR EXISTS (
     SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.row_count IS NULL)
   THEN
-    SELECT string_agg(format('%s: %s in source, %s in parent', to_char(d.day, 'YYYY-MM-DD'), d.source_rows, d.parent_rows), '; ' ORDER BY d.day DESC)
-      INTO days FROM eventkit.backfill_differences(source, parent) d;
-    IF days IS NOT NULL THEN
+    SELECT string_agg(format('%s: %s in source, %s in parent', eventkit.period_label(d.period), d.source_rows, d.parent_rows), '; ' ORDER BY d.period DESC)
+      INTO periods FROM eventkit.backfill_differences(source, parent) d;
+    IF periods IS NOT NULL THEN
       RAISE WARNING USING
-        MESSAGE = format('days of %s and %s differ: %s', source, parent, days),
+        MESSAGE = format('periods of %s and %s differ: %s', source, parent, periods),
         DETAIL = 'The source changed while or after a period was copied, or a partition held other rows before.',
         HINT = format('See them with: SELECT * FROM eventkit.backfill_differences(%L, %L).', source, parent);
     END IF;
@@ -370,7 +349,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.close_backfill(regclass, regclass, interval) IS
-'Carries the sequences again, warns of rows left behind and of days that differ, gives back the lock; backfill calls it last. SELECT eventkit.close_backfill(''public.events'', ''app.events'', ''2 seconds'')';
+'Carries the sequences again, warns of rows left behind and of periods that differ, gives back the lock; backfill calls it last. SELECT eventkit.close_backfill(''public.events'', ''app.events'', ''2 seconds'')';
 
 CREATE PROCEDURE eventkit.backfill(
   source regclass, parent regclass, from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL, newest_first boolean DEFAULT true,
@@ -421,4 +400,4 @@ COMMENT ON FUNCTION eventkit.plan_backfill_capture(regclass, regclass) IS
 COMMENT ON FUNCTION eventkit.backfill_left_behind(regclass, regclass) IS
 'Counts the rows that no backfill moves: key NULL, infinite, before 1970 or more than ten years ahead. SELECT * FROM eventkit.backfill_left_behind(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.backfill_differences(regclass, regclass) IS
-'Compares the rows of source and parent day by day and returns the days that differ. SELECT * FROM eventkit.backfill_differences(''public.events'', ''app.events'')';
+'Compares the numbers of rows of source and parent period by period, as the parent has them, and returns the periods that differ. SELECT * FROM eventkit.backfill_differences(''public.events'', ''app.events'')';

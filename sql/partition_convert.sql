@@ -20,36 +20,6 @@ COMMENT ON FUNCTION eventkit.expect_unchanged(regclass, name, text) IS
 COMMENT ON FUNCTION eventkit.conversion_fingerprint(regclass, name) IS
 'Tells a text by which a change of a table, or of what hangs on it, is seen. SELECT eventkit.conversion_fingerprint(''app.orders'', ''at'')';
 
-CREATE FUNCTION eventkit.try_together(planned eventkit.plan_step[], lock_timeout interval) RETURNS jsonb
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
--- These settings end with the function; the timeout is replaced below.
-SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 SET default_tablespace = ''
-AS $$
-#variable_conflict use_variable
-DECLARE
-  statements text[] := ARRAY(SELECT p.statement FROM unnest(planned) p ORDER BY p.step);
-  milliseconds CONSTANT bigint := eventkit.lock_timeout_setting(lock_timeout)::bigint;
-  detail text;
-  hint text;
-BEGIN
-  PERFORM set_config('lock_timeout', milliseconds::text, true);
-  -- Who waits for one lock and holds another gives way before the server looks for a deadlock and ends somebody else's statement.
-  IF (SELECT count(*) FROM unnest(planned) p WHERE p.lock = 'ACCESS EXCLUSIVE') > 1 THEN
-    statements := statements[1:1] || (
-      SELECT format('SET LOCAL lock_timeout = %s', least(milliseconds, greatest(s.setting::bigint * 2 / 5, 1)))
-      FROM pg_settings s WHERE s.name = 'deadlock_timeout') || statements[2:];
-  END IF;
-  PERFORM eventkit.execute_with_retries(statements);
-  RETURN NULL;
-EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN jsonb_build_object('state', SQLSTATE, 'message', SQLERRM, 'detail', detail, 'hint', hint);
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.try_together(eventkit.plan_step[], interval) IS
-'Runs the steps of one transaction, all or none, again while a lock is not to be had, and returns the error, if there is one, instead of raising it. SELECT eventkit.try_together(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', current_date) p), ''2 seconds'')';
-
 CREATE PROCEDURE eventkit.convert_table(
   "table" regclass, key name, period interval DEFAULT '1 day', time_zone text DEFAULT 'UTC', premake int DEFAULT 7,
   retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema name DEFAULT NULL, key_unit text DEFAULT NULL,
@@ -83,17 +53,14 @@ BEGIN
       phase := pg_catalog.array_append(phase, step);
       CONTINUE;
     END IF;
-    failure := eventkit.try_together(phase, lock_timeout);
+    failure := eventkit.try_plan(phase, lock_timeout, '', together => true);
     phase := '{}';
     COMMIT;
     IF failure IS NOT NULL THEN
       PERFORM eventkit.abandon_attach("table", lock_timeout);
       COMMIT;
-      RAISE EXCEPTION USING
-        ERRCODE = failure OPERATOR(pg_catalog.->>) 'state',
-        MESSAGE = failure OPERATOR(pg_catalog.->>) 'message',
-        DETAIL = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'detail', ''), pg_catalog.format('Converting %s.', named)),
-        HINT = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'hint', ''), 'Remove the cause, then call again: what is done stays, what was begun is undone.');
+      PERFORM eventkit.raise_failure(failure, pg_catalog.format('Converting %s.', named),
+        'Remove the cause, then call again: what is done stays, what was begun is undone.');
     END IF;
   END LOOP;
 END

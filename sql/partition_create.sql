@@ -8,17 +8,15 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 #variable_conflict use_variable
-DECLARE
-  period_key CONSTANT bigint := hashtextextended(format('eventkit.partition %s %s', parent::oid, encode(timestamp_send(period), 'hex')), 0);
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting(lock_timeout), true);
   -- Two callers of one period: the second one waits here and then finds the first one's partition. A backfill has its
   -- snapshot already and would not find it: it gives way.
-  IF period_key IS NULL THEN
+  IF parent IS NULL OR period IS NULL THEN
     NULL; -- The plan says which argument is missing.
   ELSIF source IS NULL THEN
-    PERFORM eventkit.execute_with_retries(ARRAY[format('SELECT pg_advisory_xact_lock(%s)', period_key)]);
-  ELSIF NOT pg_try_advisory_xact_lock(period_key) THEN
+    PERFORM eventkit.lock_period(parent, period, lock_timeout);
+  ELSIF NOT pg_try_advisory_xact_lock(eventkit.partition_lock_key(parent, period)) THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use',
       MESSAGE = format('%s of %s is being made by another session', to_char(period, 'YYYY-MM-DD HH24:MI'), parent),
       DETAIL = 'One session at a time makes a partition.',

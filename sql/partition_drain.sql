@@ -1,21 +1,6 @@
 -- drain_default: rows that fell into the default partition move to partitions of their own, a transaction a period. The steps run
 -- with the rights of the parent's owner, whoever calls.
 
-CREATE FUNCTION eventkit.lock_period(parent regclass, period timestamp, lock_timeout interval) RETURNS void
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
-AS $$
-BEGIN
-  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($3), true);
-  -- The lock of run_partition_plan. It comes before any table is read: who holds a table and waits here would stop its holder.
-  PERFORM eventkit.execute_with_retries(ARRAY[format('SELECT pg_advisory_xact_lock(%s)',
-    hashtextextended(format('eventkit.partition %s %s', parent::oid, encode(timestamp_send(period), 'hex')), 0))]);
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.lock_period(regclass, timestamp, interval) IS
-'Waits for others who make the partition of a period, and keeps them away until the transaction ends. SELECT eventkit.lock_period(''app.events'', ''2024-01-01'', ''2 seconds'')';
-
 CREATE FUNCTION eventkit.run_drain_period(parent regclass, period timestamp, copy_first boolean, lock_timeout interval, caller_search_path text)
 RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql

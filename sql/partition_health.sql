@@ -40,12 +40,19 @@ BEGIN
   RETURN QUERY
     SELECT 'warning', format('the departure of %s was interrupted', d.partition), format('CALL eventkit.drop_old_partitions(%L)', parent)
     FROM eventkit.partition_departures d WHERE d.parent = parent AND d.begun_at < statement_timestamp() - interval '1 hour' ORDER BY d.partition;
+  RETURN QUERY
+    SELECT 'warning', format('archive procedure %s %s: no partition is retired', told.archive, t.trouble),
+      CASE WHEN t.trouble ~ '^may not' THEN format('GRANT EXECUTE ON ROUTINE %s TO …', told.archive) ELSE 'CREATE PROCEDURE app.archive(partition regclass) …, then CALL eventkit.manage_partitions(…, archive_with => ''app.archive(regclass)'')' END
+    FROM eventkit.archive_trouble(parent, told.archive) t (trouble) WHERE t.trouble IS NOT NULL;
   IF told.retention IS NOT NULL THEN
     RETURN QUERY
       SELECT 'warning', format('%s expired more than a day ago', e.partition), format('CALL eventkit.drop_old_partitions(%L)', parent)
       FROM eventkit.expired_partitions(parent, NULL, statement_timestamp() - interval '1 day') e (partition);
   END IF;
   -- Constraints and indexes.
+  RETURN QUERY
+    SELECT DISTINCT 'warning', format('foreign key %I of the partitions waits to be that of %s', w.name, parent), format('CALL eventkit.split_partition(%L)', parent)
+    FROM eventkit.waiting_foreign_keys(parent) w ORDER BY 2;
   RETURN QUERY
     SELECT 'warning', format('constraint %I of %s is not validated', k.conname, k.conrelid::regclass),
       format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.conrelid::regclass, k.conname)

@@ -1,7 +1,8 @@
 -- manage_partitions and unmanage_partitions: the settings of a parent, and the partitions that they call for now.
 
 CREATE FUNCTION eventkit.write_partition_settings(
-  parent regclass, period interval, time_zone text, premake int, retention interval, on_expiry text, expired_schema name, key_unit text)
+  parent regclass, period interval, time_zone text, premake int, retention interval, on_expiry text, expired_schema name, key_unit text,
+  archive_with regprocedure)
 RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -11,13 +12,13 @@ DECLARE
 BEGIN
   DELETE FROM eventkit.partition_settings s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
   SELECT p.statement INTO statement
-    FROM eventkit.plan_manage_partitions($1, $2, $3, $4, $5, $6, $7, $8) p WHERE p.step = 1;
+    FROM eventkit.plan_manage_partitions($1, $2, $3, $4, $5, $6, $7, $8, $9) p WHERE p.step = 1;
   EXECUTE statement;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.write_partition_settings(regclass, interval, text, int, interval, text, name, text) IS
-'Writes the settings of a parent down, new or changed, and removes those of dropped tables; manage_partitions calls it first. SELECT eventkit.write_partition_settings(''app.events'', ''1 day'', ''UTC'', 7, NULL, ''detach'', NULL, NULL)';
+COMMENT ON FUNCTION eventkit.write_partition_settings(regclass, interval, text, int, interval, text, name, text, regprocedure) IS
+'Writes the settings of a parent down, new or changed, and removes those of dropped tables; manage_partitions calls it first. SELECT eventkit.write_partition_settings(''app.events'', ''1 day'', ''UTC'', 7, NULL, ''detach'', NULL, NULL, NULL)';
 
 CREATE FUNCTION eventkit.try_partition(parent regclass, period timestamp, lock_timeout interval, caller_search_path text) RETURNS boolean
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -72,7 +73,7 @@ COMMENT ON FUNCTION eventkit.missing_partitions(regclass) IS
 CREATE PROCEDURE eventkit.manage_partitions(
   parent regclass, period interval DEFAULT '1 day', time_zone text DEFAULT 'UTC', premake int DEFAULT 7,
   retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema name DEFAULT NULL, key_unit text DEFAULT NULL,
-  lock_timeout interval DEFAULT '2 seconds')
+  lock_timeout interval DEFAULT '2 seconds', archive_with regprocedure DEFAULT NULL)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -82,7 +83,7 @@ DECLARE
   one pg_catalog.timestamp;
 BEGIN
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  PERFORM eventkit.write_partition_settings(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit);
+  PERFORM eventkit.write_partition_settings(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, archive_with);
   IF alone THEN
     COMMIT;
   END IF;
@@ -96,12 +97,12 @@ BEGIN
 END
 $$;
 
-COMMENT ON PROCEDURE eventkit.manage_partitions(regclass, interval, text, int, interval, text, name, text, interval) IS
-'Puts a range-partitioned table under management, or changes how: period, the time zone of its beginnings, periods made ahead, retention. What is left out gets its default. Makes the partitions from now to premake periods ahead at once. CALL eventkit.manage_partitions(''app.events'', period => ''1 day'', premake => 7)';
+COMMENT ON PROCEDURE eventkit.manage_partitions(regclass, interval, text, int, interval, text, name, text, interval, regprocedure) IS
+'Puts a range-partitioned table under management, or changes how: period, the time zone of its beginnings, periods made ahead, retention, and a procedure that gets each partition (a regclass) before it goes: when it fails, the partition stays. What is left out gets its default. Makes the partitions from now to premake periods ahead at once. CALL eventkit.manage_partitions(''app.events'', period => ''1 day'', premake => 7)';
 
-REVOKE EXECUTE ON PROCEDURE eventkit.manage_partitions(regclass, interval, text, int, interval, text, name, text, interval) FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE eventkit.manage_partitions(regclass, interval, text, int, interval, text, name, text, interval, regprocedure) FROM PUBLIC;
 
-COMMENT ON FUNCTION eventkit.plan_manage_partitions(regclass, interval, text, int, interval, text, text, text) IS
+COMMENT ON FUNCTION eventkit.plan_manage_partitions(regclass, interval, text, int, interval, text, text, text, regprocedure) IS
 'Shows the steps of manage_partitions without doing them. SELECT * FROM eventkit.plan_manage_partitions(''app.events'', period => ''1 week'')';
 
 CREATE PROCEDURE eventkit.unmanage_partitions(parent regclass)

@@ -108,3 +108,66 @@ $$;
 
 COMMENT ON FUNCTION eventkit.run_plan(eventkit.plan_step[], interval, text) IS
 'Runs the steps of one transaction: locks together, each wait under lock_timeout and tried again; returns the rows copied, NULL when there was nothing to do. SELECT eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', current_date) p), ''2 seconds'', current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.run_together(planned eventkit.plan_step[], lock_timeout interval) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+-- These settings end with the function; the timeout is replaced below.
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 SET default_tablespace = ''
+AS $$
+#variable_conflict use_variable
+DECLARE
+  statements text[] := ARRAY(SELECT p.statement FROM unnest(planned) p ORDER BY p.step);
+  milliseconds CONSTANT bigint := eventkit.lock_timeout_setting(lock_timeout)::bigint;
+BEGIN
+  PERFORM set_config('lock_timeout', milliseconds::text, true);
+  -- Who waits for one lock and holds another gives way before the server looks for a deadlock and ends somebody else's statement.
+  IF (SELECT count(*) FROM unnest(planned) p WHERE p.lock = 'ACCESS EXCLUSIVE') > 1 THEN
+    statements := statements[1:1] || (
+      SELECT format('SET LOCAL lock_timeout = %s', least(milliseconds, greatest(s.setting::bigint * 2 / 5, 1)))
+      FROM pg_settings s WHERE s.name = 'deadlock_timeout') || statements[2:];
+  END IF;
+  PERFORM eventkit.execute_with_retries(statements);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.run_together(eventkit.plan_step[], interval) IS
+'Runs the steps of one transaction, all or none, again while a lock is not to be had. SELECT eventkit.run_together(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', ''2031-01-01'') p), ''2 seconds'')';
+
+CREATE FUNCTION eventkit.try_plan(
+  planned eventkit.plan_step[], lock_timeout interval, caller_search_path text, together boolean DEFAULT false) RETURNS jsonb
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  detail text;
+  hint text;
+BEGIN
+  IF together THEN
+    PERFORM eventkit.run_together(planned, lock_timeout);
+  ELSE
+    PERFORM eventkit.run_plan(planned, lock_timeout, caller_search_path);
+  END IF;
+  RETURN NULL;
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+  RETURN jsonb_build_object('state', SQLSTATE, 'message', SQLERRM, 'detail', detail, 'hint', hint);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.try_plan(eventkit.plan_step[], interval, text, boolean) IS
+'Runs the steps of one transaction as run_plan does, or as run_together, and returns the error, if there is one, instead of raising it. SELECT eventkit.try_plan(ARRAY(SELECT p FROM eventkit.plan_create_partition(''app.events'', current_date) p), ''2 seconds'', current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.raise_failure(failure jsonb, detail text, hint text) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF failure IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = failure ->> 'state', MESSAGE = failure ->> 'message',
+      DETAIL = coalesce(nullif(failure ->> 'detail', ''), detail), HINT = coalesce(nullif(failure ->> 'hint', ''), hint);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.raise_failure(jsonb, text, text) IS
+'Raises the error that try_plan has returned, if there is one, with a detail and a hint where it has none. SELECT eventkit.raise_failure(eventkit.try_plan(''{}'', ''2 seconds'', ''''), ''Nothing was done.'', ''Call again.'')';

@@ -28,53 +28,6 @@ COMMENT ON COLUMN eventkit.partition_departures.archived_since IS 'The first tra
 COMMENT ON COLUMN eventkit.partition_departures.begun_at IS 'When it was begun.';
 COMMENT ON POLICY owner ON eventkit.partition_departures IS 'Whoever has the rights of the parent''s owner sees and changes its rows.';
 
-CREATE FUNCTION eventkit.session_lock_key(what text) RETURNS bigint
-IMMUTABLE STRICT PARALLEL SAFE COST 5 LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT hashtextextended('eventkit.' || what, 0) $$;
-
-COMMENT ON FUNCTION eventkit.session_lock_key(text) IS
-'Tells the key of the session-level advisory lock by which one session at a time does something. SELECT eventkit.session_lock_key(''maintain'')';
-
-CREATE FUNCTION eventkit.release_session_lock(what text) RETURNS void
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  key CONSTANT bigint := eventkit.session_lock_key(what);
-BEGIN
-  -- Only a lock of this session's own is given back: the server warns about any other.
-  WHILE EXISTS (
-    SELECT FROM pg_locks l
-    WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted AND l.objsubid = 1
-      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-      AND l.classid = ((key >> 32) & 4294967295)::oid AND l.objid = (key & 4294967295)::oid)
-  LOOP
-    EXIT WHEN NOT pg_advisory_unlock(key);
-  END LOOP;
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.release_session_lock(text) IS
-'Releases a lock of take_session_lock, if this session holds it. SELECT eventkit.release_session_lock(''maintain'')';
-
-CREATE FUNCTION eventkit.take_session_lock(what text) RETURNS boolean
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  -- What an interrupted call of this very session left is taken over. Inside of a transaction block the lock ends with it.
-  PERFORM eventkit.release_session_lock(what);
-  IF eventkit.in_transaction_block() THEN
-    RETURN pg_try_advisory_xact_lock(eventkit.session_lock_key(what));
-  END IF;
-  RETURN pg_try_advisory_lock(eventkit.session_lock_key(what));
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.take_session_lock(text) IS
-'Takes a lock that lives through COMMITs; false when another session has it. SELECT eventkit.take_session_lock(''maintain'')';
-
 CREATE FUNCTION eventkit.check_unreferenced(parent regclass, relation regclass, condition text DEFAULT NULL) RETURNS void
 STABLE PARALLEL RESTRICTED COST 100000 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET row_security = off
@@ -145,32 +98,6 @@ $$;
 
 COMMENT ON FUNCTION eventkit.departing_partitions(regclass, timestamptz, timestamptz) IS
 'Lists what drop_old_partitions has to do: departures that were begun, detaches that are pending, then the expired partitions from the oldest on. SELECT eventkit.departing_partitions(''app.events'', now() - interval ''90 days'')';
-
-CREATE FUNCTION eventkit.call_archive(archive text, partition regclass, caller_search_path text) RETURNS void
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  statement text;
-BEGIN
-  SELECT format(CASE p.prokind WHEN 'p' THEN 'CALL %I.%I(%L::pg_catalog.regclass)' ELSE 'SELECT %I.%I(%L::pg_catalog.regclass)' END, n.nspname, p.proname, c.name)
-    INTO statement
-    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
-      (SELECT format('%I.%I', cn.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace cn ON cn.oid = c.relnamespace WHERE c.oid = partition) c
-    WHERE p.oid = to_regprocedure(archive) AND p.proargtypes[0] = 'regclass'::regtype AND p.pronargs = 1 AND p.prokind IN ('p', 'f');
-  IF statement IS NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'undefined_function',
-      MESSAGE = format('archive procedure %s does not exist', archive),
-      DETAIL = 'It takes one argument, a regclass.',
-      HINT = 'Make one with: CREATE PROCEDURE app.archive(partition regclass) …, and name it with its argument: app.archive(regclass).';
-  END IF;
-  PERFORM pg_catalog.set_config('search_path', caller_search_path, true);
-  EXECUTE statement;
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.call_archive(text, regclass, text) IS
-'Calls the archive hook for a partition. SELECT eventkit.call_archive(''app.archive(regclass)'', ''app.events_20240101'', current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.begin_departure(parent regclass, partition regclass, expired boolean, archive text, caller_search_path text) RETURNS text
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -415,13 +342,6 @@ COMMENT ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regproc
 
 REVOKE EXECUTE ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) FROM PUBLIC;
 
-CREATE FUNCTION eventkit.archive_of(parent regclass, archive regprocedure DEFAULT NULL) RETURNS text
-STABLE PARALLEL RESTRICTED COST 100 LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT coalesce($2::text, (SELECT s.archive FROM eventkit.partition_settings s WHERE s.parent = $1)) $$;
-
-COMMENT ON FUNCTION eventkit.archive_of(regclass, regprocedure) IS
-'Tells the archive procedure of a parent: the one given, or that of its settings. SELECT eventkit.archive_of(''app.events'')';
 COMMENT ON FUNCTION eventkit.expired_partitions(regclass, timestamptz, timestamptz) IS
 'Lists the partitions that are wholly before a time (NULL: by the parent''s retention), the oldest first; never the default partition. SELECT * FROM eventkit.expired_partitions(''app.events'', now() - interval ''90 days'')';
 COMMENT ON FUNCTION eventkit.detach_concurrently(regclass, regclass, int) IS

@@ -42,7 +42,7 @@ COMMENT ON COLUMN eventkit.partition_settings.retention IS 'How long rows are ke
 COMMENT ON COLUMN eventkit.partition_settings.on_expiry IS 'What becomes of an expired partition: detach, drop or move.';
 COMMENT ON COLUMN eventkit.partition_settings.expired_schema IS 'The schema that expired partitions are moved to.';
 COMMENT ON COLUMN eventkit.partition_settings.key_unit IS 'What a bigint key counts: s, ms, us or ns since 1970.';
-COMMENT ON COLUMN eventkit.partition_settings.archive IS 'The procedure that gets an expired partition before it goes, as in app.archive(regclass).';
+COMMENT ON COLUMN eventkit.partition_settings.archive IS 'The procedure that gets an expired partition before it goes, by its name, as in app.archive(regclass).';
 COMMENT ON POLICY reader ON eventkit.partition_settings IS 'Whoever has a right on a parent sees its settings.';
 COMMENT ON POLICY owner ON eventkit.partition_settings IS 'Whoever has the rights of its owner changes them.';
 COMMENT ON POLICY sweeper ON eventkit.partition_settings IS 'Settings of a dropped parent are anybody''s to remove.';

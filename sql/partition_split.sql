@@ -106,16 +106,12 @@ BEGIN
       -- Policies that bind the caller would hide rows: an error instead.
       SET LOCAL row_security = off;
     END IF;
-    failure := CASE WHEN copies THEN eventkit.try_plan(phase, lock_timeout, caller_search_path) ELSE eventkit.try_together(phase, lock_timeout) END;
+    failure := eventkit.try_plan(phase, lock_timeout, caller_search_path, together => NOT copies);
     phase := '{}';
     COMMIT;
     IF failure IS NOT NULL THEN
-      RAISE EXCEPTION USING
-        ERRCODE = failure OPERATOR(pg_catalog.->>) 'state',
-        MESSAGE = failure OPERATOR(pg_catalog.->>) 'message',
-        DETAIL = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'detail', ''), pg_catalog.format('Copying rows of %s.', parent)),
-        HINT = COALESCE(NULLIF(failure OPERATOR(pg_catalog.->>) 'hint', ''),
-          'Remove the cause, then call again: what is finished stays, and changes are captured until all is done. To give up: SELECT eventkit.stop_capture(…).');
+      PERFORM eventkit.raise_failure(failure, pg_catalog.format('Copying rows of %s.', parent),
+        'Remove the cause, then call again: what is finished stays, and changes are captured until all is done. To give up: SELECT eventkit.stop_capture(…).');
     END IF;
     IF copies THEN
       RAISE NOTICE '% is copied', step.target;

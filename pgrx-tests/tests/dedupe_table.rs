@@ -6,6 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{fails, lines, number, open, value};
+use eventkit_tests::shared::Database;
 use eventkit_tests::{Cluster, ClusterBuilder, PgVersion, Session, wait};
 
 /// 400 rows of one size, so that they lie in the order of `n`: each has two events, in three of four of one id.
@@ -31,6 +32,13 @@ fn first_notice(s: &Session) -> String {
     let first =
         notices.iter().find(|notice| notice.contains(" row versions read")).unwrap_or_else(|| panic!("{notices:?}"));
     first.split(" (").next().unwrap_or_default().to_owned()
+}
+
+/// A session that holds a lock on row 220, and one whose call stops there, with four batches done.
+fn stopped(db: &Database) -> (Session, Session) {
+    let (holder, caller) = (db.session("holder").unwrap(), db.session("caller").unwrap());
+    half_done(&holder, &caller, db.cluster);
+    (holder, caller)
 }
 
 /// Starts the call in a session and lets it stop at the lock on row 220, with four batches done.
@@ -61,8 +69,7 @@ fn only_rows_that_lose_an_event_are_written() {
 #[test]
 fn each_batch_commits_and_says_so() {
     let (db, s) = open(TABLE);
-    let (holder, caller) = (db.session("holder").unwrap(), db.session("caller").unwrap());
-    half_done(&holder, &caller, db.cluster);
+    let (holder, caller) = stopped(&db);
     // Another session sees the batches before.
     assert_eq!(number(&s, &format!("{LEFT} AND n <= 200")), 0);
     assert_eq!(number(&s, &format!("{LEFT} AND n > 200")), 150);
@@ -91,8 +98,7 @@ fn each_batch_commits_and_says_so() {
 #[test]
 fn a_call_that_was_terminated_is_resumed_by_the_next() {
     let (db, s) = open(TABLE);
-    let (holder, caller) = (db.session("holder").unwrap(), db.session("caller").unwrap());
-    half_done(&holder, &caller, db.cluster);
+    let (holder, caller) = stopped(&db);
     assert_eq!(value(&s, &format!("SELECT pg_terminate_backend({})", caller.pid())), "t");
     assert!(caller.join().is_err());
     holder.query("COMMIT").unwrap();
@@ -106,8 +112,7 @@ fn a_call_that_was_terminated_is_resumed_by_the_next() {
 #[test]
 fn a_cancelled_call_is_resumed_by_the_next() {
     let (db, s) = open(TABLE);
-    let (holder, caller) = (db.session("holder").unwrap(), db.session("caller").unwrap());
-    half_done(&holder, &caller, db.cluster);
+    let (holder, caller) = stopped(&db);
     caller.cancel().unwrap();
     assert_eq!(caller.join().unwrap_err().sqlstate, "57014");
     holder.query("COMMIT").unwrap();
@@ -145,8 +150,7 @@ fn a_killed_server_loses_no_batch() {
 #[test]
 fn a_table_rewritten_between_two_calls_is_begun_anew() {
     let (db, s) = open(TABLE);
-    let (holder, caller) = (db.session("holder").unwrap(), db.session("caller").unwrap());
-    half_done(&holder, &caller, db.cluster);
+    let (holder, caller) = stopped(&db);
     caller.cancel().unwrap();
     let _ = caller.join();
     holder.query("COMMIT").unwrap();
@@ -633,8 +637,7 @@ fn a_row_that_cannot_be_read_is_named_and_those_before_stay_done() {
 #[test]
 fn a_dropped_table_leaves_no_obstacle() {
     let (db, s) = open(TABLE);
-    let (holder, caller) = (db.session("holder").unwrap(), db.session("caller").unwrap());
-    half_done(&holder, &caller, db.cluster);
+    let (holder, caller) = stopped(&db);
     caller.cancel().unwrap();
     let _ = caller.join();
     holder.query("COMMIT").unwrap();

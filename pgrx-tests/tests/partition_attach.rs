@@ -3,8 +3,9 @@
 
 mod common;
 
+use common::kill::{kill_at, stopping_cluster};
 use common::{fails, lines, open, value};
-use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
+use eventkit_tests::{Session, wait};
 
 /// A parent with all that an attach has to meet, and a table with its rows in other order of columns and with dropped ones.
 const SETUP: &str = "
@@ -208,31 +209,12 @@ fn readers_and_writers_of_the_table_go_on() {
 
 #[test]
 fn a_killed_call_is_repeated() {
-    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
-    cluster.create_database("d").unwrap();
-    cluster.create_extension("d").unwrap();
-    let setup = Session::open(&cluster, "d", "setup").unwrap();
-    setup
-        .query(&format!(
-            "{SETUP}; CREATE TABLE stop (tag text); \
-             CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
-               IF EXISTS (SELECT FROM public.stop s WHERE current_query() ~ 'attach_partition' AND s.tag = tg_tag || ' ' || (SELECT count(*) FROM pg_index WHERE indrelid = 'public.filled'::regclass)) THEN PERFORM pg_advisory_lock(1); END IF; END $$; \
-             CREATE EVENT TRIGGER stop ON ddl_command_end EXECUTE FUNCTION stop()"
-        ))
-        .unwrap();
-    for (round, tag) in ["ALTER TABLE 1", "CREATE INDEX 2", "ALTER TABLE 4"].into_iter().enumerate() {
-        let s = Session::open(&cluster, "d", "holder").unwrap();
-        s.query(&format!("SELECT pg_advisory_lock(1); TRUNCATE stop; INSERT INTO stop VALUES ('{tag}')")).unwrap();
-        let victim = Session::open(&cluster, "d", "victim").unwrap();
-        victim.run(CALL);
-        wait::until_blocked(&cluster, &victim).unwrap();
-        cluster.kill_backend(victim.pid()).unwrap();
-        victim.join().unwrap_err();
-        while cluster.log().unwrap().matches("reinitializing").count() <= round {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        cluster.wait_until_ready().unwrap();
-        let s = Session::open(&cluster, "d", "look").unwrap();
+    let cluster = stopping_cluster(
+        SETUP,
+        "current_query() ~ 'attach_partition' AND s.tag = tg_tag || ' ' || (SELECT count(*) FROM pg_index WHERE indrelid = 'public.filled'::regclass)",
+    );
+    for tag in ["ALTER TABLE 1", "CREATE INDEX 2", "ALTER TABLE 4"] {
+        let s = kill_at(&cluster, CALL, tag, "");
         assert_eq!(
             value(
                 &s,
@@ -243,7 +225,6 @@ fn a_killed_call_is_repeated() {
         );
     }
     let s = Session::open(&cluster, "d", "last").unwrap();
-    s.query("TRUNCATE stop").unwrap();
     s.query(CALL).unwrap();
     assert_eq!(value(&s, "SELECT count(*) FROM e"), "1000");
     assert_eq!(left_over(&s), "0");
@@ -291,4 +272,52 @@ fn the_owner_and_the_policies_of_the_parent() {
         ),
         format!("{owner} t f known,mine")
     );
+}
+
+#[test]
+fn while_an_index_is_built_nothing_but_the_table_is_locked() {
+    let (db, s) = open(&format!(
+        "{SETUP} CREATE FUNCTION pause(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(5); RETURN $1; END $$; \
+         CREATE TABLE users (id bigint PRIMARY KEY); INSERT INTO users SELECT generate_series(1, 1000); CREATE INDEX e_pause ON e (public.pause(id)); \
+         ALTER TABLE e ADD FOREIGN KEY (id) REFERENCES users"
+    ));
+    let (holder, other) = (db.session("holder").unwrap(), db.session("other").unwrap());
+    for (begin, end) in [("SELECT", "DROP TABLE filled"), ("BEGIN", "ROLLBACK")].into_iter().rev() {
+        holder.query("SELECT pg_advisory_lock(5)").unwrap();
+        s.query(begin).unwrap();
+        s.run(CALL);
+        wait::until_blocked(db.cluster, &s).unwrap();
+        let pid = s.pid();
+        assert_eq!(
+            value(
+                &other,
+                &format!(
+                    "SELECT command || ' ' || relid::regclass FROM pg_stat_progress_create_index WHERE pid = {pid}"
+                )
+            ),
+            "CREATE INDEX filled"
+        );
+        let locked = format!(
+            "SELECT DISTINCT c.relname || ' ' || l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
+             WHERE l.pid = {pid} AND c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND l.mode NOT IN ('AccessShareLock') ORDER BY 1"
+        );
+        // Inside of a block what was done before stays locked until its end.
+        let wanted = if begin == "BEGIN" {
+            vec!["filled AccessExclusiveLock", "filled ShareLock", "filled ShareUpdateExclusiveLock"]
+        } else {
+            vec!["filled ShareLock"]
+        };
+        assert_eq!(lines(&other, &locked), wanted);
+        // The strongest lock on all others is to be had at once.
+        // (Inside of a block the look into the default partition stays a reader's.)
+        let only = if begin == "BEGIN" { "ONLY " } else { "" };
+        other.query(&format!("BEGIN; LOCK TABLE {only}e, users IN ACCESS EXCLUSIVE MODE NOWAIT; ROLLBACK")).unwrap();
+        if begin != "BEGIN" {
+            other.query("SELECT count(*) FROM filled").unwrap();
+        }
+        holder.query("SELECT pg_advisory_unlock(5)").unwrap();
+        s.join().unwrap();
+        assert_eq!(value(&s, "SELECT count(*) FROM e"), "1000");
+        s.query(end).unwrap();
+    }
 }

@@ -1,6 +1,9 @@
 //! A backfill as a client sees it: the published example, resumption, names, settings, rights, locks; and one day made by hand.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod common;
+
+use common::lines;
 use eventkit_tests::shared::{self, Database};
 use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
 
@@ -351,7 +354,8 @@ fn two_callers() {
     assert_eq!(b.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap_err().sqlstate, "55006");
     a.query("ROLLBACK").unwrap();
     // Two backfills of one pair.
-    a.query("SELECT pg_advisory_lock(eventkit.backfill_lock_key('chats', 'app.chats'))").unwrap();
+    a.query("SELECT pg_advisory_lock(eventkit.advisory_lock_key(eventkit.backfill_lock('chats', 'app.chats')))")
+        .unwrap();
     let refused = b.query("CALL eventkit.backfill('chats', 'app.chats')").unwrap_err();
     assert_eq!(refused.sqlstate, "55006");
     assert!(refused.hint.is_some());
@@ -678,4 +682,60 @@ fn a_failed_day_leaves_the_newer_ones_and_is_named() {
     s.query("DELETE FROM public.chats WHERE ctid = (SELECT max(ctid) FROM public.chats WHERE id = 30)").unwrap();
     s.query("CALL eventkit.backfill('chats', 'app.chats', capture => false)").unwrap();
     assert_eq!(content(&s, "public.chats", "id, created_at"), content(&s, "app.chats", "id, created_at"));
+}
+
+#[test]
+fn differences_are_told_by_the_parents_periods() {
+    for (key, unit, period, zone, at) in [
+        ("timestamptz", "NULL", "day", "America/New_York", "k"),
+        ("timestamptz", "NULL", "hour", "America/New_York", "k"),
+        ("timestamptz", "NULL", "hour", "Asia/Kathmandu", "k"),
+        ("timestamptz", "NULL", "day", "Australia/Lord_Howe", "k"),
+        ("timestamptz", "NULL", "month", "Asia/Kathmandu", "k"),
+        ("timestamptz", "NULL", "week", "UTC", "k"),
+        ("timestamp", "NULL", "day", "America/New_York", "k AT TIME ZONE 'America/New_York'"),
+        ("date", "NULL", "month", "America/New_York", "k::timestamp AT TIME ZONE 'America/New_York'"),
+        ("bigint", "'ms'", "day", "America/New_York", "to_timestamp(k / 1000.0)"),
+        (
+            "uuid",
+            "NULL",
+            "day",
+            "Asia/Kathmandu",
+            "to_timestamp(('x' || left(replace(k::text, '-', ''), 12))::bit(48)::bigint / 1000.0)",
+        ),
+    ] {
+        // Rows around the days on which clocks are put forward and back.
+        let made = match key {
+            "bigint" => "(extract(epoch FROM t) * 1000)::bigint",
+            "uuid" => "(lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid",
+            "date" => "t::date",
+            "timestamp" => "t AT TIME ZONE 'America/New_York'",
+            _ => "t",
+        };
+        let (_db, s) = database(&format!(
+            "CREATE TABLE src (k {key}); CREATE TABLE dst (k {key}) PARTITION BY RANGE (k);
+             CREATE INDEX ON src (k); INSERT INTO src SELECT {made} FROM (SELECT d::timestamptz + n * interval '7 minutes' AS t
+               FROM unnest('{{2024-03-09 00:00Z,2024-04-05 00:00Z,2024-11-02 00:00Z,2024-10-04 00:00Z}}'::text[]) d, generate_series(0, 600) n) made;
+             CALL eventkit.manage_partitions('dst', '1 {period}', '{zone}', premake => 0, key_unit => {unit})"
+        ));
+        s.query("CALL eventkit.backfill('src', 'dst', capture => false)").unwrap();
+        let call = "SELECT period || ' ' || source_rows || ' ' || parent_rows FROM eventkit.backfill_differences('src', 'dst')";
+        assert_eq!(lines(&s, call), [""; 0], "{key} {period} {zone}");
+        s.query("DELETE FROM dst WHERE abs(hashtext(k::text)) % 40 = 0; INSERT INTO dst SELECT k FROM src WHERE abs(hashtext(k::text)) % 60 = 1").unwrap();
+        let counted = |table: &str| {
+            format!(
+                "SELECT date_trunc('{period}', ({at}) AT TIME ZONE '{zone}') AS p, count(*) AS n FROM {table} GROUP BY 1"
+            )
+        };
+        let wanted = lines(
+            &s,
+            &format!(
+                "SELECT s.p || ' ' || s.n || ' ' || coalesce(d.n, 0) FROM ({}) s LEFT JOIN ({}) d USING (p) WHERE s.n <> coalesce(d.n, 0) ORDER BY s.p DESC",
+                counted("src"),
+                counted("dst")
+            ),
+        );
+        assert!(!wanted.is_empty(), "{key} {period} {zone}");
+        assert_eq!(lines(&s, call), wanted, "{key} {period} {zone}");
+    }
 }

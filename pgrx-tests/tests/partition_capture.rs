@@ -5,6 +5,7 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use common::kill::kill_and_wait;
 use common::{fails, lines, open, value};
 use eventkit_tests::{Cluster, ClusterBuilder, PgVersion, Session, wait};
 
@@ -508,7 +509,7 @@ fn one_session_at_a_time() {
     let (db, s) = open(&tables(PLAIN));
     s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
     let other = db.session("other").unwrap();
-    other.query("SELECT pg_advisory_lock(eventkit.backfill_lock_key('ev', 'app.ev'))").unwrap();
+    other.query("SELECT pg_advisory_lock(eventkit.advisory_lock_key(eventkit.backfill_lock('ev', 'app.ev')))").unwrap();
     for call in ["backfill", "catch_up", "finish_backfill", "abandon_backfill"] {
         let refused = fails(&s, &format!("CALL eventkit.{call}('ev', 'app.ev')"));
         assert_eq!(refused.sqlstate, "55006", "{call}: {refused}");
@@ -691,13 +692,8 @@ fn whatever_is_killed_the_next_call_goes_on() {
             let _ = victim.join();
             cluster.start_server().unwrap();
         } else {
-            let restarts = cluster.log().unwrap().matches("reinitializing").count();
-            cluster.kill_backend(victim.pid()).unwrap();
+            kill_and_wait(&cluster, victim.pid());
             let _ = victim.join();
-            while cluster.log().unwrap().matches("reinitializing").count() == restarts {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
-            cluster.wait_until_ready().unwrap();
         }
         let s = Session::open(&cluster, "d", "look").unwrap();
         // Whole periods or nothing, each written down; none attached that is not.

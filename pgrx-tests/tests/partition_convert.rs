@@ -3,9 +3,11 @@
 
 mod common;
 
+use common::kill::{kill_at, stopping_cluster};
+use common::plan::run_by_hand;
 use common::{fails, lines, number, open, value};
 use eventkit_tests::shared::Database;
-use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
+use eventkit_tests::{Session, wait};
 
 /// A table with one of everything that can hang on it, under names that need quotes.
 const SETUP: &str = r#"
@@ -141,19 +143,10 @@ fn what_is_planned_is_what_is_done() {
     let (planned_db, planned) = open(SETUP);
     let (called_db, called) = open(SETUP);
     let before = dumped(&planned_db);
-    let plan = lines(&planned, &call().replace("CALL eventkit.", "SELECT statement FROM eventkit.plan_"));
+    let plan = call().replace("CALL eventkit.", "SELECT statement FROM eventkit.plan_");
+    lines(&planned, &plan);
     assert_eq!(dumped(&planned_db), before, "a plan does nothing");
-    let mut block = String::new();
-    for statement in &plan {
-        if statement == "COMMIT" {
-            planned.query(&format!("BEGIN; {block} COMMIT")).unwrap();
-            block.clear();
-        } else {
-            block.push_str(statement);
-            block.push(';');
-        }
-    }
-    planned.query(&block).unwrap();
+    run_by_hand(&planned, &plan);
     called.query(&call()).unwrap();
     assert_eq!(dumped(&planned_db), dumped(&called_db));
     assert_ne!(dumped(&planned_db), before);
@@ -211,22 +204,14 @@ fn a_reader_that_stays_holds_it_up_and_nothing_is_left() {
 
 #[test]
 fn a_killed_call_leaves_all_or_nothing_and_is_repeated() {
-    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
-    cluster.create_database("d").unwrap();
-    cluster.create_extension("d").unwrap();
+    let cluster = stopping_cluster(
+        SETUP,
+        "current_query() ~ 'convert_table' AND s.tag = tg_tag AND EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d WHERE d.object_identity ~ s.objects)",
+    );
     let setup = Session::open(&cluster, "d", "setup").unwrap();
-    setup
-        .query(&format!(
-            "{SETUP}; CREATE TABLE stop (tag text, objects text); \
-             CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
-               IF EXISTS (SELECT FROM public.stop s, pg_event_trigger_ddl_commands() d WHERE current_query() ~ 'convert_table' AND s.tag = tg_tag AND d.object_identity ~ s.objects) \
-               THEN PERFORM pg_advisory_lock(1); END IF; END $$; \
-             CREATE EVENT TRIGGER stop ON ddl_command_end EXECUTE FUNCTION stop()"
-        ))
-        .unwrap();
     let before = seen(&setup);
     let mut converted = Vec::new();
-    for (round, (tag, objects)) in [
+    for (tag, objects) in [
         ("ALTER TABLE", "ents x"),
         ("ALTER VIEW", "counted"),
         ("CREATE TABLE", "ents x"),
@@ -235,24 +220,8 @@ fn a_killed_call_leaves_all_or_nothing_and_is_repeated() {
         ("CREATE VIEW", "counted"),
         ("ALTER POLICY", "seen"),
         ("CREATE TABLE", "ents x_[0-9]"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let s = Session::open(&cluster, "d", "holder").unwrap();
-        s.query(&format!("SELECT pg_advisory_lock(1); TRUNCATE stop; INSERT INTO stop VALUES ('{tag}', '{objects}')"))
-            .unwrap();
-        let victim = Session::open(&cluster, "d", "victim").unwrap();
-        victim.run(&call());
-        wait::until_blocked(&cluster, &victim).unwrap_or_else(|e| panic!("{tag} {objects}: {e}"));
-        cluster.kill_backend(victim.pid()).unwrap();
-        victim.join().unwrap_err();
-        while cluster.log().unwrap().matches("reinitializing").count() <= round {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        cluster.wait_until_ready().unwrap();
-        let s = Session::open(&cluster, "d", "look").unwrap();
-        s.query("TRUNCATE stop").unwrap();
+    ] {
+        let s = kill_at(&cluster, &call(), tag, objects);
         converted.push(value(&s, &format!("SELECT relkind FROM pg_class WHERE oid = '{TABLE}'::regclass")));
         s.query(&format!("ALTER TABLE {TABLE} DROP CONSTRAINT IF EXISTS partition_bound")).unwrap();
         assert_eq!(seen(&s), before, "{tag} {objects}");
@@ -499,18 +468,7 @@ fn the_split_that_is_planned_is_done() {
     for s in [&planned, &called] {
         s.query(&call()).unwrap();
     }
-    let plan = lines(&planned, &SPLIT.replace("CALL eventkit.", "SELECT statement FROM eventkit.plan_"));
-    let mut block = String::new();
-    for statement in &plan {
-        if statement == "COMMIT" {
-            planned.query(&format!("BEGIN; {block} COMMIT")).unwrap();
-            block.clear();
-        } else {
-            block.push_str(statement);
-            block.push(';');
-        }
-    }
-    assert_eq!(block, "", "the last statement is a COMMIT");
+    run_by_hand(&planned, &SPLIT.replace("CALL eventkit.", "SELECT statement FROM eventkit.plan_"));
     called.query(SPLIT).unwrap();
     assert_eq!(dumped(&planned_db), dumped(&called_db));
     assert_eq!(left_over(&planned), "0");
@@ -587,20 +545,12 @@ fn writers_and_readers_go_on_while_it_is_split() {
 
 #[test]
 fn a_killed_split_is_repeated() {
-    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
-    cluster.create_database("d").unwrap();
-    cluster.create_extension("d").unwrap();
+    let cluster = stopping_cluster(
+        SETUP,
+        "current_query() ~ 'split_partition' AND s.tag = tg_tag AND EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d WHERE d.object_identity ~ s.objects)",
+    );
     let setup = Session::open(&cluster, "d", "setup").unwrap();
-    setup.query(&format!("{SETUP}; CREATE TABLE stop (tag text, objects text)")).unwrap();
     setup.query(&call()).unwrap();
-    setup
-        .query(
-            "CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
-               IF EXISTS (SELECT FROM public.stop s, pg_event_trigger_ddl_commands() d WHERE current_query() ~ 'split_partition' AND s.tag = tg_tag AND d.object_identity ~ s.objects) \
-               THEN PERFORM pg_advisory_lock(1); END IF; END $$; \
-             CREATE EVENT TRIGGER stop ON ddl_command_end EXECUTE FUNCTION stop()",
-        )
-        .unwrap();
     let before = seen(&setup);
     let period = value(&setup, "SELECT to_char(now() - interval '3 days', 'YYYYMMDD')");
     let mut copies = Vec::new();
@@ -613,20 +563,7 @@ fn a_killed_split_is_repeated() {
     .into_iter()
     .enumerate()
     {
-        let s = Session::open(&cluster, "d", "holder").unwrap();
-        s.query(&format!("SELECT pg_advisory_lock(1); TRUNCATE stop; INSERT INTO stop VALUES ('{tag}', '{objects}')"))
-            .unwrap();
-        let victim = Session::open(&cluster, "d", "victim").unwrap();
-        victim.run(SPLIT);
-        wait::until_blocked(&cluster, &victim).unwrap_or_else(|e| panic!("{tag} {objects}: {e}"));
-        cluster.kill_backend(victim.pid()).unwrap();
-        victim.join().unwrap_err();
-        while cluster.log().unwrap().matches("reinitializing").count() <= round {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        cluster.wait_until_ready().unwrap();
-        let s = Session::open(&cluster, "d", "look").unwrap();
-        s.query("TRUNCATE stop").unwrap();
+        let s = kill_at(&cluster, SPLIT, tag, &objects);
         assert_eq!(seen(&s), before, "{tag} {objects}");
         // What is changed between two calls is captured.
         s.query(&format!(
@@ -722,17 +659,7 @@ fn the_way_back_that_is_planned_is_gone() {
     for s in [&planned, &called] {
         s.query(&call()).unwrap();
     }
-    let plan = lines(&planned, &PLAIN.replace("CALL eventkit.", "SELECT statement FROM eventkit.plan_"));
-    let mut block = String::new();
-    for statement in &plan {
-        if statement == "COMMIT" {
-            planned.query(&format!("BEGIN; {block} COMMIT")).unwrap();
-            block.clear();
-        } else {
-            block.push_str(statement);
-            block.push(';');
-        }
-    }
+    run_by_hand(&planned, &PLAIN.replace("CALL eventkit.", "SELECT statement FROM eventkit.plan_"));
     called.query(PLAIN).unwrap();
     assert_eq!(dumped(&planned_db), dumped(&called_db));
 }

@@ -3,8 +3,9 @@
 
 mod common;
 
+use common::kill::{kill_at, stopping_cluster};
 use common::{fails, lines, open, value};
-use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
+use eventkit_tests::{Session, wait};
 
 /// Partitions as `name from to`, in UTC, in order.
 fn partitions(s: &Session, parent: &str) -> Vec<String> {
@@ -213,35 +214,16 @@ fn what_is_planned_is_what_is_made() {
 
 #[test]
 fn a_stopped_call_leaves_whole_partitions_and_is_repeated() {
-    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
-    cluster.create_database("d").unwrap();
-    cluster.create_extension("d").unwrap();
-    let setup = Session::open(&cluster, "d", "setup").unwrap();
     // Each kind of statement of a partition stops where the test says so.
-    setup
-        .query(
-            "CREATE TABLE e (id int, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); ALTER TABLE e REPLICA IDENTITY FULL; \
-             CREATE TABLE rest PARTITION OF e DEFAULT; CREATE TABLE stop (tag text); \
-             CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
-               IF EXISTS (SELECT FROM public.stop s WHERE s.tag = tg_tag || (SELECT count(*) FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r')) THEN PERFORM pg_advisory_lock(1); END IF; END $$; \
-             CREATE EVENT TRIGGER stop ON ddl_command_end EXECUTE FUNCTION stop()",
-        )
-        .unwrap();
+    let cluster = stopping_cluster(
+        "CREATE TABLE e (id int, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); ALTER TABLE e REPLICA IDENTITY FULL; \
+         CREATE TABLE rest PARTITION OF e DEFAULT",
+        "s.tag = tg_tag || (SELECT count(*) FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r')",
+    );
     let whole = "SELECT count(*) FROM pg_class c WHERE relname ~ '^e_2024' AND relkind = 'r' AND NOT relispartition";
     let call = "CALL eventkit.create_partitions('e', '2024-01-01 00:00Z', '2024-01-05 00:00Z')";
     for (round, tag) in ["CREATE TABLE1", "CREATE INDEX2", "ALTER TABLE3"].into_iter().enumerate() {
-        let s = Session::open(&cluster, "d", "holder").unwrap();
-        s.query(&format!("SELECT pg_advisory_lock(1); TRUNCATE stop; INSERT INTO stop VALUES ('{tag}')")).unwrap();
-        let victim = Session::open(&cluster, "d", "victim").unwrap();
-        victim.run(call);
-        wait::until_blocked(&cluster, &victim).unwrap();
-        cluster.kill_backend(victim.pid()).unwrap();
-        victim.join().unwrap_err();
-        while cluster.log().unwrap().matches("reinitializing").count() <= round {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        cluster.wait_until_ready().unwrap();
-        let s = Session::open(&cluster, "d", "look").unwrap();
+        let s = kill_at(&cluster, call, tag, "");
         assert_eq!(value(&s, whole), "0", "{tag}");
         assert_eq!(
             value(&s, "SELECT count(*) FROM pg_constraint WHERE conname ~ '^partition_(bound|excludes)'"),
@@ -251,7 +233,6 @@ fn a_stopped_call_leaves_whole_partitions_and_is_repeated() {
         assert_eq!(partitions(&s, "e").iter().filter(|p| p.starts_with("e_")).count(), round, "{tag}");
     }
     let s = Session::open(&cluster, "d", "last").unwrap();
-    s.query("TRUNCATE stop").unwrap();
     s.query(call).unwrap();
     assert_eq!(partitions(&s, "e").iter().filter(|p| p.starts_with("e_")).count(), 4);
 }

@@ -3,8 +3,9 @@
 
 mod common;
 
+use common::kill::{kill_at, stopping_cluster};
 use common::{fails, lines, number, open, value};
-use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
+use eventkit_tests::{Session, wait};
 
 /// A parent whose rows, 1000 a day of four days, all lie in the default partition.
 const EVENTS: &str = "CREATE TABLE e (id int, at timestamptz NOT NULL, twice int GENERATED ALWAYS AS (id * 2) STORED, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
@@ -168,33 +169,15 @@ fn a_long_reader_is_waited_for_in_short_turns_only() {
 
 #[test]
 fn a_kill_leaves_all_rows_in_one_place_and_the_next_call_moves_them() {
-    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
-    cluster.create_database("d").unwrap();
-    cluster.create_extension("d").unwrap();
-    let setup = Session::open(&cluster, "d", "setup").unwrap();
-    setup.query(EVENTS).unwrap();
-    setup
-        .query(
-            "CREATE TABLE stop (tag text); CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
-               IF EXISTS (SELECT FROM public.stop s WHERE s.tag = tg_tag || (SELECT count(*) FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r')) THEN PERFORM pg_advisory_lock(1); END IF; END $$; \
-             CREATE EVENT TRIGGER stop ON ddl_command_end EXECUTE FUNCTION stop()",
-        )
-        .unwrap();
+    let cluster = stopping_cluster(
+        EVENTS,
+        "s.tag = tg_tag || (SELECT count(*) FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r')",
+    );
     for (round, (tag, batch)) in
         [("CREATE TABLE1", 0), ("CREATE INDEX2", 0), ("ALTER TABLE3", 10_000)].into_iter().enumerate()
     {
-        let s = Session::open(&cluster, "d", "holder").unwrap();
-        s.query(&format!("SELECT pg_advisory_lock(1); TRUNCATE stop; INSERT INTO stop VALUES ('{tag}')")).unwrap();
-        let victim = Session::open(&cluster, "d", "victim").unwrap();
-        victim.run(&format!("CALL eventkit.drain_default('e', batch_rows => {batch})"));
-        wait::until_blocked(&cluster, &victim).unwrap();
-        cluster.kill_backend(victim.pid()).unwrap();
-        victim.join().unwrap_err();
-        while cluster.log().unwrap().matches("reinitializing").count() <= round {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        cluster.wait_until_ready().unwrap();
-        let s = Session::open(&cluster, "d", "look").unwrap();
+        let call = format!("CALL eventkit.drain_default('e', batch_rows => {batch})");
+        let s = kill_at(&cluster, &call, tag, "");
         assert_eq!(value(&s, "SELECT count(*) FROM e"), "4000", "{tag}");
         assert_eq!(where_rows_are(&s).len(), round + 1, "{tag}");
         assert_eq!(
@@ -207,8 +190,6 @@ fn a_kill_leaves_all_rows_in_one_place_and_the_next_call_moves_them() {
         );
     }
     let s = Session::open(&cluster, "d", "last").unwrap();
-    s.query("TRUNCATE stop; CALL eventkit.drain_default('e')").unwrap_or_else(|_| Vec::new());
-    s.query("TRUNCATE stop").unwrap();
     s.query("CALL eventkit.drain_default('e')").unwrap();
     assert_eq!(where_rows_are(&s), DRAINED);
 }

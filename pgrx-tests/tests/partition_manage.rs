@@ -214,8 +214,9 @@ fn settings_are_dumped_by_name_and_come_back() {
     let (db, s) = open(EVENTS);
     for call in [
         "CREATE TABLE gone (at date) PARTITION BY RANGE (at)",
+        "CREATE TABLE app.archived (partition text); CREATE PROCEDURE app.archive(p regclass) LANGUAGE sql AS 'INSERT INTO app.archived VALUES (p::text)'",
         "CALL eventkit.manage_partitions('gone', premake => 0)",
-        "CALL eventkit.manage_partitions('app.events', period => '1 week', time_zone => 'Asia/Kathmandu', premake => 1, retention => '1 year')",
+        "CALL eventkit.manage_partitions('app.events', period => '1 week', time_zone => 'Asia/Kathmandu', premake => 1, retention => '1 year', archive_with => 'app.archive(regclass)')",
         "DROP TABLE gone",
     ] {
         s.query(call).unwrap();
@@ -240,6 +241,9 @@ fn settings_are_dumped_by_name_and_come_back() {
         lines(&second, "SELECT from_time AT TIME ZONE 'UTC' FROM eventkit.partitions ORDER BY 1 LIMIT 1"),
         ["2023-12-31 18:15:00"]
     );
+    // With its hook.
+    second.query("CALL eventkit.drop_old_partitions('app.events', '2024-02-01 00:00Z')").unwrap();
+    assert_eq!(lines(&second, "SELECT partition FROM app.archived"), ["app.events_20240101"]);
 }
 
 #[test]

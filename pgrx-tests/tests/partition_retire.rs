@@ -3,8 +3,9 @@
 
 mod common;
 
+use common::kill::{kill_and_wait, own_cluster};
 use common::{fails, lines, open, value};
-use eventkit_tests::{Cluster, ClusterBuilder, PgVersion, Session, wait};
+use eventkit_tests::{Session, wait};
 
 /// A parent with partitions of the days from 1 to 6 January 2024, a row in each.
 const EVENTS: &str = "CREATE TABLE e (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
@@ -189,6 +190,75 @@ fn the_archive_hook_comes_first_and_its_failure_keeps_the_partition() {
 }
 
 #[test]
+fn the_hook_of_the_settings_is_checked_when_it_is_set_and_told_when_it_is_gone() {
+    let (db, s) = open(&format!(
+        "{EVENTS} {ARCHIVE} CREATE FUNCTION two(regclass, int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION of_text(text) RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+         CREATE SCHEMA hid; CREATE PROCEDURE hid.closed(regclass) LANGUAGE sql AS 'SELECT 1'; CREATE PROCEDURE shut(regclass) LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON PROCEDURE shut FROM PUBLIC"
+    ));
+    let owner = format!("owner_{}", db.name);
+    s.query(&format!(
+        "CREATE ROLE {owner} LOGIN; GRANT ALL ON SCHEMA public TO {owner}; GRANT ALL ON archived TO {owner}; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {owner};
+         DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT 'e'::regclass UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = 'e'::regclass LOOP EXECUTE format('ALTER TABLE %s OWNER TO {owner}', t); END LOOP; END $$"
+    ))
+    .unwrap();
+    let manage = |hook: &str| {
+        format!(
+            "CALL eventkit.manage_partitions('e', premake => 0, retention => '1 year', on_expiry => 'drop', archive_with => {hook})"
+        )
+    };
+    for (hook, state) in [
+        ("'nowhere(regclass)'", "42883"),
+        ("9999999", "42883"),
+        ("'two(regclass, int)'", "22023"),
+        ("'of_text(text)'", "22023"),
+        ("'count(\"any\")'", "22023"),
+        ("'hid.closed(regclass)'", "42501"),
+        ("'shut(regclass)'", "42501"),
+    ] {
+        // By a superuser too: it is the owner who calls it.
+        let refused = fails(&s, &manage(hook));
+        assert_eq!(refused.sqlstate, state, "{hook}: {refused}");
+        assert!(
+            state == "42883" && hook != "9999999" || refused.detail.is_some() && refused.hint.is_some(),
+            "{refused}"
+        );
+        assert_eq!(fails(&s, &manage(hook).replace("CALL eventkit.", "SELECT * FROM eventkit.plan_")).sqlstate, state);
+    }
+    let stored = "SELECT archive FROM eventkit.partition_settings";
+    s.query(&manage("'archive(regclass)'")).unwrap();
+    assert_eq!(value(&s, stored), "public.archive(regclass)");
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    let told = "SELECT string_agg(what, '; ') FROM eventkit.partition_health WHERE what ~ '^archive procedure'";
+    assert_eq!(value(&as_owner, told), "NULL");
+    // What becomes of the hook later is told, keeps the partitions and stops nothing else.
+    for (change, what) in [
+        ("REVOKE EXECUTE ON PROCEDURE archive FROM PUBLIC", "may not be executed by"),
+        ("ALTER PROCEDURE archive(regclass) RENAME TO other", "does not exist"),
+        ("UPDATE eventkit.partition_settings SET archive = 'no name at all('", "does not exist"),
+        ("UPDATE eventkit.partition_settings SET archive = 'of_text(text)'", "does not exist"),
+        ("UPDATE eventkit.partition_settings SET archive = 'public.of_text(text)'", "does not take one argument"),
+    ] {
+        s.query(change).unwrap();
+        let heard = value(&as_owner, told);
+        assert!(heard.contains(what) && heard.ends_with(": no partition is retired"), "{change}: {heard}");
+        let _ = as_owner.take_notices();
+        as_owner.query("CALL eventkit.maintain()").unwrap();
+        assert!(as_owner.take_notices().join("").contains("is kept: "), "{change}");
+        assert!(left(&s).starts_with("e_20240101 e_20240102 "), "{change}");
+        let plan = lines(&as_owner, "SELECT statement IS NULL, reason FROM eventkit.plan_drop_old_partitions('e')");
+        assert!(plan.len() == 1 && plan[0].contains(what), "{plan:?}");
+    }
+    // One that is made anew counts; left out, it goes with the other defaults.
+    s.query("DROP PROCEDURE other; UPDATE eventkit.partition_settings SET archive = 'public.archive(regclass)'")
+        .unwrap();
+    s.query("CREATE PROCEDURE archive(p regclass) LANGUAGE sql AS 'INSERT INTO public.archived VALUES (p::text, 0, current_user)'").unwrap();
+    as_owner.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(value(&s, "SELECT count(DISTINCT partition) || ' ' || min(who) FROM archived"), format!("6 {owner}"));
+    s.query("CALL eventkit.manage_partitions('e', premake => 0)").unwrap();
+    assert_eq!(value(&s, stored), "NULL");
+}
+
+#[test]
 fn rows_that_come_after_the_archive_are_archived_before_the_drop() {
     let (db, s) = open(&format!("{EVENTS} {ARCHIVE} CREATE TABLE rest PARTITION OF e DEFAULT"));
     on_expiry(&s, "'drop', NULL");
@@ -203,22 +273,6 @@ fn rows_that_come_after_the_archive_are_archived_before_the_drop() {
         ["e_20240101|1", "e_20240101|2"]
     );
     assert_eq!(tables(&s), "e_20240102 e_20240103 e_20240104 e_20240105 e_20240106");
-}
-
-fn own_cluster() -> Cluster {
-    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).fsync(true).start().unwrap();
-    cluster.create_database("d").unwrap();
-    cluster.create_extension("d").unwrap();
-    cluster
-}
-
-fn kill_and_wait(cluster: &Cluster, pid: i32) {
-    let before = cluster.log().unwrap().matches("reinitializing").count();
-    cluster.kill_backend(pid).unwrap();
-    while cluster.log().unwrap().matches("reinitializing").count() <= before {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    cluster.wait_until_ready().unwrap();
 }
 
 #[test]

@@ -1,5 +1,8 @@
-//! What the tests of event arrays share: short ways to ask the server, the plain SQL oracle, random arrays.
+//! What the tests share: short ways to ask the server, the plain SQL oracle of event arrays, random arrays.
 #![allow(dead_code, reason = "each test binary uses some of it")]
+
+pub mod kill;
+pub mod plan;
 
 use eventkit_tests::shared::{self, Database};
 use eventkit_tests::{Failure, Session};

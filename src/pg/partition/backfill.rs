@@ -1,7 +1,7 @@
 //! What the procedure `backfill` asks of its source.
 
 use super::target::Target;
-use super::{EPOCH_SHIFT, Micros, catalog, given, shown};
+use super::{Micros, catalog, given, shown};
 use crate::pg::raise::OrRaise;
 use eventkit_core::error::Result;
 use eventkit_core::partition::backfill::{self, OLDEST};
@@ -10,11 +10,11 @@ use eventkit_core::partition::period::Period;
 use eventkit_core::partition::plan;
 use eventkit_core::partition::snapshot::Source;
 use eventkit_core::partition::step::Step;
-use pgrx::datum::{Date, Timestamp, TimestampWithTimeZone};
+use pgrx::datum::{Timestamp, TimestampWithTimeZone};
 use pgrx::iter::{SetOfIterator, TableIterator};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A source and the parent that its rows go to.
 pub struct Pair {
@@ -85,6 +85,20 @@ impl Pair {
             Bound { from: of_period.to, to: range.to }
         };
         Ok(Some((period, rest)))
+    }
+
+    /// The periods that hours (numbers since 1970 in the key's own time) meet, by what the clocks show at their beginning.
+    fn periods_of_hours(&self, hours: impl Iterator<Item = i64>) -> Result<BTreeMap<i64, Period>> {
+        const HOUR: i64 = 3_600_000_000;
+        // Where a zone is half an hour off, an hour belongs to two periods; none is shorter than an hour.
+        let mut met = BTreeMap::new();
+        for hour in hours {
+            for time in [hour.saturating_mul(HOUR), hour.saturating_mul(HOUR).saturating_add(HOUR - 1)] {
+                let period = self.target.period_of_key(time)?;
+                met.insert(period.shown_from, period);
+            }
+        }
+        Ok(met)
     }
 }
 
@@ -188,18 +202,10 @@ fn source_periods_of_hours(
     parent: Option<Oid>,
     hours: Option<Vec<Option<i64>>>,
 ) -> SetOfIterator<'static, Timestamp> {
-    const HOUR: i64 = 3_600_000_000;
     let periods = || -> Result<Vec<Timestamp>> {
         let pair = Pair::read(source, parent)?;
         let (key, table) = (pair.target.key()?, pair.source.qualified());
-        // Where a zone is half an hour off, an hour belongs to two periods; none is shorter than an hour.
-        let mut met = BTreeMap::new();
-        for hour in hours.into_iter().flatten().flatten() {
-            for time in [hour.saturating_mul(HOUR), hour.saturating_mul(HOUR).saturating_add(HOUR - 1)] {
-                let period = pair.target.period_of_key(time)?;
-                met.insert(period.shown_from, period);
-            }
-        }
+        let met = pair.periods_of_hours(hours.into_iter().flatten().flatten())?;
         let mut periods = Vec::new();
         for (shown_from, period) in met {
             let query = backfill::any_row_query(&pair.target.parent, &table, Bound::of(&period, key))?;
@@ -234,12 +240,13 @@ fn backfill_left_behind(
     TableIterator::new(kinds().or_raise())
 }
 
-/// The days whose number of rows differs between source and parent.
+/// The periods whose number of rows differs between source and parent.
 ///
-/// Takes source and parent; gives the day (of UTC; as stored for a key without a zone) and both counts, newest first. Reads both tables once.
+/// Takes source and parent; gives what the clocks of the parent's zone show at the beginning of the period and both counts, newest first, for periods
+/// of the source only. Reads the source twice and the parent once. Raises what `plan::key_of` raises.
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.backfill_differences(source regclass, parent regclass)
-RETURNS TABLE (day date, source_rows bigint, parent_rows bigint)
+RETURNS TABLE (period timestamp, source_rows bigint, parent_rows bigint)
 STABLE PARALLEL RESTRICTED COST 1000000 ROWS 10 LANGUAGE c
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
@@ -247,18 +254,28 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 fn backfill_differences(
     source: Option<Oid>,
     parent: Option<Oid>,
-) -> TableIterator<'static, (name!(day, Option<Date>), name!(source_rows, Option<i64>), name!(parent_rows, Option<i64>))>
-{
-    let days = || -> Result<_> {
+) -> TableIterator<
+    'static,
+    (name!(period, Option<Timestamp>), name!(source_rows, Option<i64>), name!(parent_rows, Option<i64>)),
+> {
+    let periods = || -> Result<Vec<_>> {
         let pair = Pair::read(source, parent)?;
-        let query = backfill::differing_days_query(&pair.target.parent, &pair.source, &pair.newest()?)?;
-        catalog::all(&query, |row| Ok((row.get::<i64>(1)?.and_then(date), row.get::<i64>(2)?, row.get::<i64>(3)?)))
+        let query = backfill::hours_query(&pair.target.parent, &pair.source, &pair.newest()?)?;
+        let hours = catalog::all(&query, |row| row.get::<i64>(1))?;
+        let (key, met) = (pair.target.key()?, pair.periods_of_hours(hours.into_iter().flatten())?);
+        if met.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bounds: BTreeSet<i64> =
+            met.values().map(|period| Bound::of(period, key)).flat_map(|bound| [bound.from, bound.to]).collect();
+        let bounds: Vec<i64> = bounds.into_iter().collect();
+        let begins: BTreeMap<i64, i64> = met.values().map(|p| (Bound::of(p, key).from, p.shown_from)).collect();
+        let begin = |place: Option<i32>| {
+            let place = usize::try_from(place?).ok()?.checked_sub(1)?;
+            begins.get(bounds.get(place)?).copied().and_then(shown)
+        };
+        let query = backfill::differing_periods_query(&pair.target.parent, &pair.source, &bounds)?;
+        catalog::all(&query, |row| Ok((begin(row.get::<i32>(1)?), row.get::<i64>(2)?, row.get::<i64>(3)?)))
     };
-    TableIterator::new(days().or_raise())
-}
-
-/// The date of a day number since 1970-01-01.
-fn date(days: i64) -> Option<Date> {
-    let since_2000 = days - EPOCH_SHIFT / 86_400_000_000;
-    i32::try_from(since_2000).ok().map(Date::saturating_from_raw)
+    TableIterator::new(periods().or_raise())
 }

@@ -80,6 +80,7 @@ fn plan_convert_table(
             retention: retention.map(|r| (r.months(), r.days(), r.micros())),
             on_expiry: given(on_expiry, "on_expiry")?,
             expired_schema,
+            archive: None,
         };
         if let Some(schema) = &rest.expired_schema {
             catalog::check_schema(schema)?;

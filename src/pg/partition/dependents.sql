@@ -98,6 +98,8 @@ WITH it AS (
   FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE NOT k.convalidated AND it.relkind <> 'p' AND NOT (k.contype = 'c' AND k.conname = 'partition_bound')
   UNION ALL SELECT 6, format('constraint %I is NO INHERIT', k.conname), 'A partitioned table has no constraint of its own alone.', format('Add it again without NO INHERIT: ALTER TABLE %s DROP CONSTRAINT %I.', it.shown, k.conname)
   FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE k.contype IN ('c', 'n') AND k.connoinherit AND it.relkind = 'r'
+  UNION ALL SELECT DISTINCT 6, format('foreign key %I of its partitions waits to be its own', w.name), 'A split was stopped before all was proved.', format('End it first: CALL eventkit.split_partition(%L).', it.shown)
+  FROM it, eventkit.waiting_foreign_keys(it.oid) w WHERE it.relkind = 'p'
   UNION ALL SELECT 7, format('index %I is not valid', x.relname), 'A build of it was stopped.', format('Finish or drop it: REINDEX INDEX CONCURRENTLY %I.%I.', it.nspname, x.relname)
   FROM it, indexes x WHERE NOT x.indisvalid AND it.relkind = 'r'
   UNION ALL SELECT 7, format('%s references it', pg_describe_object('pg_constraint'::regclass, k.oid, 0)), w.why, w.hint
@@ -169,9 +171,12 @@ SELECT jsonb_build_object(
     FROM indexes x LEFT JOIN extended e ON e.short = x.indexrelid LEFT JOIN indexes l ON l.indexrelid = e.long
     WHERE x.indexrelid NOT IN (SELECT e.long FROM extended e)),
   'foreign_keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint'),
+      'loose', it.relkind = 'p' AND k.oid IN (SELECT l FROM eventkit.loose_foreign_keys(it.oid) l),
       'schema', fn.nspname, 'table', f.relname,
       'lockable', has_table_privilege(f.oid, 'UPDATE') OR has_table_privilege(f.oid, 'DELETE') OR has_table_privilege(f.oid, 'TRUNCATE')) ORDER BY f.oid, k.conname), '[]')
     FROM pg_constraint k JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace WHERE k.conrelid = it.oid AND k.contype = 'f' AND k.conparentid = 0),
+  'partitions', (SELECT coalesce(jsonb_agg(jsonb_build_array(pn.nspname, p.relname) ORDER BY p.oid), '[]')
+    FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE it.relkind = 'p' AND i.inhparent = it.oid),
   'referencing', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint'),
       'schema', k.nspname, 'table', k.relname, 'validated', k.convalidated) ORDER BY k.conrelid, k.conname), '[]')
     FROM referencing k),

@@ -31,12 +31,19 @@ pgrx::extension_sql_file!(
     name = "partition_plan",
     requires = ["partition_settings"]
 );
+pgrx::extension_sql_file!("../../../sql/advisory_locks.sql", name = "advisory_locks", requires = ["partition_plan"]);
+pgrx::extension_sql_file!(
+    "../../../sql/partition_foreign_keys.sql",
+    name = "partition_foreign_keys",
+    requires = ["partition_plan"]
+);
 pgrx::extension_sql_file!(
     "../../../sql/partition_create.sql",
     name = "partition_create",
     requires = [
+        "partition_foreign_keys",
         "partition_view",
-        "partition_plan",
+        "advisory_locks",
         plans::plan_create_partition,
         plans::plan_create_partitions,
         plans::plan_partition,
@@ -75,9 +82,15 @@ pgrx::extension_sql_file!(
     ]
 );
 pgrx::extension_sql_file!(
+    "../../../sql/partition_archive.sql",
+    name = "partition_archive",
+    requires = ["partition_settings"]
+);
+pgrx::extension_sql_file!(
     "../../../sql/partition_retire.sql",
     name = "partition_retire",
     requires = [
+        "partition_archive",
         "partition_create",
         retire::expired_partitions,
         retire::detach_concurrently,

@@ -108,6 +108,11 @@ SELECT jsonb_build_object(
       'target', CASE WHEN e.stxstattarget >= 0 THEN e.stxstattarget END,
       'comment', obj_description(e.oid, 'pg_statistic_ext')) ORDER BY e.stxname), '[]')
     FROM pg_statistic_ext e WHERE e.stxrelid = c.oid),
+  -- Those that are not proved; absent when none waits.
+  'waiting', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object('schema', wn.nspname, 'table', wc.relname, 'name', w.name) ORDER BY w.name, wc.oid) FILTER (WHERE NOT k.convalidated), CASE WHEN count(*) > 0 THEN '[]'::jsonb END)
+    FROM eventkit.waiting_foreign_keys(c.oid) w JOIN pg_constraint k ON k.oid = w.constraint_id
+    JOIN pg_class wc ON wc.oid = w.partition JOIN pg_namespace wn ON wn.oid = wc.relnamespace),
   'linked', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
       'schema', ln.nspname,
@@ -122,6 +127,9 @@ SELECT jsonb_build_object(
       FROM (
         SELECT k.confrelid AS oid, true AS referenced, false AS referencing
         FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = c.oid AND k.conparentid = 0
+        UNION ALL
+        SELECT k.confrelid, true, false
+        FROM eventkit.waiting_foreign_keys(c.oid) w JOIN pg_constraint k ON k.oid = w.constraint_id
         UNION ALL
         SELECT k.conrelid, false, true
         FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conparentid = 0

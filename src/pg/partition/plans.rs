@@ -158,7 +158,8 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_manage_partitions(
   parent regclass, period interval DEFAULT '1 day', time_zone text DEFAULT 'UTC', premake int DEFAULT 7,
-  retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema text DEFAULT NULL, key_unit text DEFAULT NULL)
+  retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema text DEFAULT NULL, key_unit text DEFAULT NULL,
+  archive_with regprocedure DEFAULT NULL)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 200 LANGUAGE c
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
@@ -173,6 +174,7 @@ fn plan_manage_partitions(
     on_expiry: String,
     expired_schema: String,
     key_unit: String,
+    archive_with: Oid,
 ) {
     let (table, period) = (given(parent, "parent")?, given(period, "period")?);
     let (time_zone, premake) = (given(time_zone, "time_zone")?, given(premake, "premake")?);
@@ -192,10 +194,14 @@ fn plan_manage_partitions(
         retention: retention.map(|r| (r.months(), r.days(), r.micros())),
         on_expiry,
         expired_schema,
+        archive: None,
     };
     if let Some(schema) = &rest.expired_schema {
         catalog::check_schema(schema)?;
     }
+    plan::key_of(&parent)?;
+    let archive = catalog::one::<String>("SELECT eventkit.check_archive($1, $2)", &[table.into(), archive_with.into()])?;
+    let rest = settings::Rest { archive, ..rest };
     let mut steps = settings::steps(&parent, &told, &rest)?;
     parent.settings = Some(told);
     let target = Target::of(table, parent)?;

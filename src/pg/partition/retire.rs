@@ -213,6 +213,11 @@ fn plan_drop_old_partitions(parent: Oid, older_than: TimestampWithTimeZone, arch
     )?;
     let (on_expiry, schema, kept) = told.unwrap_or_default();
     let expiry = Expiry::of(on_expiry.as_deref().unwrap_or("detach"), schema);
+    let trouble = catalog::one::<String>("SELECT eventkit.archive_trouble($1, $2)", &[table.into(), kept.clone().into()])?;
+    if let (None, Some(trouble), Some(kept)) = (archive, trouble, &kept) {
+        let reason = format!("archive procedure {kept} {trouble}: no partition is retired");
+        return Ok(vec![Step::nothing(target.parent.qualified(), reason)]);
+    }
     let archive = catalog::one::<String>(
         "SELECT format('%s %I.%I', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
          WHERE p.oid = coalesce($1, to_regprocedure($2)::oid)",

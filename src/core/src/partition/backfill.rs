@@ -191,22 +191,38 @@ pub fn left_behind_query(parent: &Parent, source: &Source, newest: &Period) -> R
     ))
 }
 
-/// The query for the days whose row counts differ: `(day number, rows of the source, rows of the parent)`, for days
-/// of the source only, as the key tells them without a zone. Reads both tables once. Errors as [`key_of`].
-pub fn differing_days_query(parent: &Parent, source: &Source, newest: &Period) -> Result<String> {
+/// The query for the hours (numbers since 1970, in the key's own time) in which the source has rows that are moved. Reads it once. Errors as
+/// [`key_of`].
+pub fn hours_query(parent: &Parent, source: &Source, newest: &Period) -> Result<String> {
     let key = key_of(parent)?;
     let range = Bound { from: OLDEST, to: Bound::of(newest, key).to };
+    Ok(format!(
+        "SELECT DISTINCT ({}) OPERATOR(pg_catalog./) 3600000000::pg_catalog.int8 FROM {} WHERE {}",
+        key.time_expression()?,
+        source.qualified(),
+        range.inside(key)?
+    ))
+}
+
+/// The query for the periods whose row counts differ: `(number, rows of the source, rows of the parent)`, the last one first, where the
+/// number is a place in the bounds (from 1 on) at which such a period begins. Takes the bounds of periods, in order and each once. Reads both
+/// tables once. Errors as [`key_of`].
+pub fn differing_periods_query(parent: &Parent, source: &Source, bounds: &[i64]) -> Result<String> {
+    let key = key_of(parent)?;
+    let constants = bounds.iter().map(|bound| key.constant(*bound)).collect::<Result<Vec<_>>>()?.join(", ");
+    let range = Bound { from: bounds.first().copied().unwrap_or(OLDEST), to: bounds.last().copied().unwrap_or(OLDEST) };
     let side = |table: String| -> Result<String> {
         Ok(format!(
-            "SELECT {} AS day, pg_catalog.count(*) AS n FROM {table} WHERE {} GROUP BY 1",
-            key.day_expression()?,
+            "SELECT pg_catalog.width_bucket({}, ARRAY[{constants}]::{}[]) AS place, pg_catalog.count(*) AS n FROM {table} WHERE {} GROUP BY 1",
+            identifier(&key.column),
+            key.key_type.sql(),
             range.inside(key)?
         ))
     };
     Ok(format!(
-        "SELECT s.day, s.n, coalesce(p.n, 0) \
-         FROM ({}) s LEFT JOIN ({}) p ON p.day OPERATOR(pg_catalog.=) s.day \
-         WHERE s.n OPERATOR(pg_catalog.<>) coalesce(p.n, 0) ORDER BY s.day DESC",
+        "SELECT s.place, s.n, coalesce(p.n, 0) \
+         FROM ({}) s LEFT JOIN ({}) p ON p.place OPERATOR(pg_catalog.=) s.place \
+         WHERE s.n OPERATOR(pg_catalog.<>) coalesce(p.n, 0) ORDER BY s.place DESC",
         side(source.qualified())?,
         side(parent.qualified())?
     ))

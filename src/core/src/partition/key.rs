@@ -185,23 +185,6 @@ impl Key {
             ),
         })
     }
-
-    /// The SQL expression for the number of a key's day since 1970-01-01, without regard to a zone. Errors as [`Self::time_expression`]. O(1).
-    pub fn day_expression(&self) -> Result<String> {
-        let column = identifier(&self.column);
-        let date = match self.key_type {
-            KeyType::Date => column,
-            KeyType::Timestamp => format!("{column}::pg_catalog.date"),
-            KeyType::Timestamptz => format!("pg_catalog.timezone('UTC', {column})::pg_catalog.date"),
-            KeyType::Bigint | KeyType::Uuid => {
-                return Ok(format!(
-                    "({}) OPERATOR(pg_catalog./) 86400000000::pg_catalog.int8",
-                    self.time_expression()?
-                ));
-            }
-        };
-        Ok(format!("({date} OPERATOR(pg_catalog.-) '1970-01-01'::pg_catalog.date)::pg_catalog.int8"))
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod adopt;
 mod attach;
 pub mod convert;
+mod foreign_keys;
 mod like;
 pub mod split;
 pub mod unpartition;

@@ -50,6 +50,8 @@ pub struct Rest {
     pub on_expiry: String,
     /// The schema that expired partitions move to.
     pub expired_schema: Option<String>,
+    /// The procedure that gets a partition before it goes, by its name with schema and argument.
+    pub archive: Option<String>,
 }
 
 /// The step that writes the settings of a parent down, new or changed.
@@ -66,11 +68,12 @@ pub fn steps(parent: &Parent, told: &Settings, rest: &Rest) -> Result<Vec<Step>>
     let unit = key.unit.map(|unit| literal(unit.name()));
     let statement = format!(
         "INSERT INTO eventkit.partition_settings \
-         (parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit) VALUES \
-         ({}::pg_catalog.regclass, {}, {}, {}, {}, {}, {}, {}) \
+         (parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, archive) VALUES \
+         ({}::pg_catalog.regclass, {}, {}, {}, {}, {}, {}, {}, {}) \
          ON CONFLICT ON CONSTRAINT partition_settings_pkey DO UPDATE SET period = EXCLUDED.period, \
          time_zone = EXCLUDED.time_zone, premake = EXCLUDED.premake, retention = EXCLUDED.retention, \
-         on_expiry = EXCLUDED.on_expiry, expired_schema = EXCLUDED.expired_schema, key_unit = EXCLUDED.key_unit",
+         on_expiry = EXCLUDED.on_expiry, expired_schema = EXCLUDED.expired_schema, key_unit = EXCLUDED.key_unit, \
+         archive = EXCLUDED.archive",
         literal(&parent.qualified()),
         interval((told.months, told.days, told.micros)),
         literal(&told.time_zone),
@@ -79,6 +82,7 @@ pub fn steps(parent: &Parent, told: &Settings, rest: &Rest) -> Result<Vec<Step>>
         literal(&rest.on_expiry),
         optional(rest.expired_schema.as_deref().map(literal)),
         optional(unit),
+        optional(rest.archive.as_deref().map(literal)),
     );
     Ok(vec![Step::unseen(statement, parent.qualified(), "the settings that later calls go by; a row of its own")])
 }

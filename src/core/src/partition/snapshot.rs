@@ -63,6 +63,19 @@ pub struct Parent {
     pub linked: Vec<Linked>,
     /// Sequences that feed its columns.
     pub sequences: Vec<Sequence>,
+    /// The keys not proved yet, when foreign keys of partitions wait to be the parent's.
+    pub waiting: Option<Vec<HeldKey>>,
+}
+
+/// A foreign key that a partition has for itself.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HeldKey {
+    /// The partition's schema.
+    pub schema: String,
+    /// The partition.
+    pub table: String,
+    /// The key's name.
+    pub name: String,
 }
 
 impl Parent {

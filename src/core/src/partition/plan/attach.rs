@@ -5,7 +5,7 @@ use super::super::key::Key;
 use super::super::name::{identifier, qualified, suffixed};
 use super::super::snapshot::Parent;
 use super::super::step::{Lock, Step};
-use super::BOUND_CHECK;
+use super::{BOUND_CHECK, foreign_keys};
 use crate::error::Result;
 
 /// The locks of an attach, in the order in which everybody takes them: tables tied by foreign keys and the parent by
@@ -71,6 +71,12 @@ pub(super) fn attach(parent: &Parent, key: &Key, bound: Bound, digits: &str, chi
             Lock::AccessExclusive,
             default,
             "the bound of the default partition says the same now",
+        ));
+    }
+    if parent.waiting.is_some() {
+        steps.push(foreign_keys::hold(
+            &table,
+            "a split is proving foreign keys: the new partition has them like the others",
         ));
     }
     steps.push(Step::unseen(

@@ -11,7 +11,7 @@ use super::super::name::{identifier, literal, qualified, suffixed};
 use super::super::snapshot::{Parent, Partition};
 use super::super::step::{Lock, Step};
 use super::convert::{Dependents, ForeignKey};
-use super::{attach, like};
+use super::{attach, foreign_keys, like};
 use crate::error::Result;
 
 /// A table that takes the rows of a part of the wide partition.
@@ -75,6 +75,11 @@ pub fn split(
         }
     }
     steps.extend(exchange(parent, found, key, wide, parts)?);
+    if parent.waiting.is_some() || found.foreign_keys.iter().any(|key| key.loose) {
+        let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
+        let keys = foreign_keys::held(parent, found, (&wide.schema, &wide.name), &names);
+        steps.extend(foreign_keys::tighten(parent, &keys));
+    }
     steps.extend(proofs(parent, found));
     Ok(steps)
 }
@@ -85,10 +90,12 @@ pub fn finish(parent: &Parent, found: &Dependents) -> Vec<Step> {
     let name = parent.qualified();
     let mut found = found.clone();
     found.referencing.retain(|key| !key.validated);
-    if found.referencing.is_empty() {
+    if found.referencing.is_empty() && parent.waiting.is_none() {
         return vec![Step::nothing(&name, format!("no partition of {name} holds rows of several periods"))];
     }
-    proofs(parent, &found)
+    let mut steps = parent.waiting.as_ref().map_or_else(Vec::new, |keys| foreign_keys::tighten(parent, keys));
+    steps.extend(proofs(parent, &found));
+    steps
 }
 
 /// From its end on, each change of a row of the wide partition is kept.
@@ -226,6 +233,7 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
     let mut steps = Vec::new();
     let exclusive =
         |statement: String, target: &str, reason: &str| Step::locking(statement, Lock::AccessExclusive, target, reason);
+    let loosened = foreign_keys::loosen(found, &table);
     let mut linked: Vec<_> = parent.linked.iter().filter(|l| l.lockable || l.is_parent).collect();
     linked.sort_by_key(|linked| (!linked.is_parent, linked.referenced));
     for linked in linked {
@@ -235,7 +243,11 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
             format!("LOCK TABLE {only}{target} IN {} MODE", Lock::AccessExclusive.sql()),
             &target,
             if linked.referenced && !linked.is_parent {
-                "the attach of each part checks the foreign key of all its rows: about a second for a million"
+                if loosened.is_some() || parent.waiting.is_some() {
+                    "the foreign key to it changes hands; no row is read"
+                } else {
+                    "the attach of each part checks the foreign key of all its rows: about a second for a million"
+                }
             } else {
                 "everybody waits for this one transaction, and sees the rows before or after it"
             },
@@ -257,6 +269,8 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         let child = qualified(&parent.schema, &part.name);
         steps.push(Step::unseen(apply(key, &log, &child, part.bound)?, &child, "the last changes"));
     }
+    let holds = loosened.is_some() && parent.waiting.is_none();
+    steps.extend(loosened);
     for foreign in &found.referencing {
         let other = qualified(&foreign.schema, &foreign.table);
         steps.push(exclusive(
@@ -275,6 +289,9 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         steps.extend(like::row_security(parent, &child));
         steps.extend(attach::attach(parent, key, part.bound, &part.digits, &child)?);
         steps.extend(like::grants(parent, &child));
+    }
+    if holds {
+        steps.push(foreign_keys::hold(&table, "the parts have the foreign keys like the other partitions"));
     }
     for foreign in &found.referencing {
         let other = qualified(&foreign.schema, &foreign.table);

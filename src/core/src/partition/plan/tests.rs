@@ -38,6 +38,7 @@ fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
         partitions: vec![],
         linked: vec![linked(schema, name, true, false)],
         sequences: vec![],
+        waiting: None,
     }
 }
 
@@ -337,7 +338,12 @@ fn questions_to_the_source() {
           (SELECT pg_catalog.max(\"id\") FROM \"old\".\"e\")::pg_catalog.int8)"]
     );
     assert!(backfill::left_behind_query(&p, &s, &leap_day()).unwrap().contains("'after 2024-02-29'"));
-    assert!(backfill::differing_days_query(&p, &s, &leap_day()).unwrap().contains("LEFT JOIN"));
+    let (hours, differing) = (
+        backfill::hours_query(&p, &s, &leap_day()).unwrap(),
+        backfill::differing_periods_query(&p, &s, &[0, 5]).unwrap(),
+    );
+    assert!(hours.contains("'1970-01-01 00:00:00+00'") && hours.contains("'2024-03-01 00:00:00+00'"), "{hours}");
+    assert!(differing.contains("width_bucket(\"at\", ARRAY['1970-01-01 00:00:00+00'::pg_catalog.timestamptz, '1970-01-01 00:00:00.000005+00'"), "{differing}");
 }
 
 fn child() -> Child {

@@ -23,6 +23,8 @@ pub struct Dependents {
     pub indexes: Vec<Index>,
     /// Foreign keys of the table.
     pub foreign_keys: Vec<ForeignKey>,
+    /// Its partitions: schema and name.
+    pub partitions: Vec<(String, String)>,
     /// Foreign keys of other tables to it.
     pub referencing: Vec<ForeignKey>,
     /// Its triggers.
@@ -114,6 +116,9 @@ pub struct ForeignKey {
     /// Whether the caller's rights allow to lock the other table by name.
     #[serde(default = "yes")]
     pub lockable: bool,
+    /// Whether it can be given to the partitions for a while.
+    #[serde(default)]
+    pub loose: bool,
 }
 
 const fn yes() -> bool {

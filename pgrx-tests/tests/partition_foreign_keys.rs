@@ -1,0 +1,162 @@
+//! Foreign keys of a table that is split: no row is read for them under a lock that others wait for, and they hold all the time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::{fails, lines, number, open, value};
+use eventkit_tests::Session;
+use eventkit_tests::shared::Database;
+
+/// Orders that refer to a plain table and to a partitioned one, with a default partition beside.
+const SETUP: &str = "
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE shops (id bigint PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE shops_a PARTITION OF shops FOR VALUES FROM (0) TO (5); CREATE TABLE shops_b PARTITION OF shops FOR VALUES FROM (5) TO (100);
+INSERT INTO users SELECT generate_series(1, 10); INSERT INTO shops SELECT generate_series(1, 10);
+CREATE TABLE orders (id bigint, at timestamptz NOT NULL, user_id bigint, shop bigint, PRIMARY KEY (id, at),
+  CONSTRAINT \"us\"\"er\" FOREIGN KEY (user_id) REFERENCES users ON DELETE CASCADE DEFERRABLE, FOREIGN KEY (shop) REFERENCES shops);
+COMMENT ON CONSTRAINT \"us\"\"er\" ON orders IS E'who\\norders';
+INSERT INTO orders SELECT n, now() - n * interval '1 hour', 1 + n % 10, 1 + n % 10 FROM generate_series(1, 99) n";
+const PLAN: &str = "SELECT statement FROM eventkit.plan_split_partition('orders')";
+/// The keys of the parent, and how many partitions have them from there.
+const KEYS: &str = "SELECT k.conname || ' ' || pg_get_constraintdef(k.oid) || ' ' || coalesce(obj_description(k.oid, 'pg_constraint'), '-') || ' ' || k.convalidated || ' '
+  || (SELECT count(*) = (SELECT count(*) FROM pg_inherits WHERE inhparent = 'orders'::regclass) FROM pg_constraint c WHERE c.conparentid = k.oid AND c.convalidated AND c.conrelid <> k.conrelid)
+  FROM pg_constraint k WHERE k.conrelid = 'orders'::regclass AND k.contype = 'f' AND k.conparentid = 0 ORDER BY 1";
+const MARKS: &str = "SELECT count(*) FROM pg_constraint k JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.description ~ 'waits'";
+/// What this session has locked so that others wait, but for tables that are made in this transaction.
+const HELD: &str = "SELECT string_agg(DISTINCT c.relname || ' ' || l.mode, ', ') FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+  WHERE l.pid = pg_backend_pid() AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') AND c.relkind IN ('r', 'p')";
+
+fn converted() -> (Database, Session) {
+    let (db, s) = open(SETUP);
+    s.query("CALL eventkit.convert_table('orders', 'at')").unwrap();
+    (db, s)
+}
+
+/// Runs a plan statement by statement, up to the end of the transaction of the exchange or to the end of all; gives what was read for
+/// foreign keys: the statement and the locks held then.
+fn by_hand(s: &Session, all: bool) -> Vec<(String, String)> {
+    let plan = lines(s, PLAN);
+    let mut checks = Vec::new();
+    s.query("SET client_min_messages = debug1").unwrap();
+    let mut exchanged = false;
+    let mut inside = false;
+    for statement in &plan {
+        if !inside {
+            s.query("BEGIN").unwrap();
+            inside = true;
+        }
+        let _ = s.take_notices();
+        s.query(statement).unwrap_or_else(|e| panic!("{statement}: {e}"));
+        let heard = s.take_notices().join("\n");
+        if heard.contains("validating foreign key constraint") || heard.contains("verifying table") {
+            checks.push((statement.clone(), value(s, HELD)));
+        }
+        exchanged |= statement.contains("DETACH PARTITION");
+        if statement == "COMMIT" {
+            inside = false;
+            if exchanged && !all {
+                break;
+            }
+        }
+    }
+    s.query("RESET client_min_messages").unwrap();
+    checks
+}
+
+#[test]
+fn no_row_is_read_under_a_lock_that_others_wait_for() {
+    let (_db, s) = converted();
+    let before = lines(&s, KEYS);
+    assert!(before.len() == 2 && before.iter().all(|key| key.ends_with("true true")), "{before:?}");
+    let checks = by_hand(&s, true);
+    // Each part proves each key, and those of the adopted partition's neighbours.
+    assert!(checks.len() >= 10, "{checks:?}");
+    for (statement, held) in &checks {
+        assert!(statement.contains("VALIDATE CONSTRAINT"), "{statement}");
+        assert_eq!(held, "NULL", "{statement}");
+    }
+    assert_eq!(lines(&s, KEYS), before);
+    assert_eq!(value(&s, MARKS), "0");
+    assert_eq!(value(&s, "SELECT count(*) FROM pg_constraint WHERE NOT convalidated"), "0");
+    assert_eq!(value(&s, "SELECT count(*) FROM orders"), "99");
+    // All hold, both ways.
+    assert_eq!(fails(&s, "INSERT INTO orders VALUES (1, now(), 11, 1)").sqlstate, "23503");
+    assert_eq!(fails(&s, "INSERT INTO orders VALUES (1, now(), 1, 11)").sqlstate, "23503");
+    assert_eq!(fails(&s, "DELETE FROM shops WHERE id = 3").sqlstate, "23503");
+    s.query("DELETE FROM users WHERE id = 3").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM orders WHERE user_id = 3"), "0");
+}
+
+#[test]
+fn what_was_stopped_after_the_exchange_holds_and_is_ended_by_the_next_call() {
+    let (_db, s) = converted();
+    let before = lines(&s, KEYS);
+    assert_eq!(by_hand(&s, false), []);
+    assert!(lines(&s, KEYS).is_empty());
+    // Each partition has them: nothing slips in meanwhile, and nothing is lost.
+    assert_eq!(fails(&s, "INSERT INTO orders VALUES (1, now(), 11, 1)").sqlstate, "23503");
+    assert_eq!(fails(&s, "INSERT INTO orders VALUES (1, now() - interval '2 days', 1, 11)").sqlstate, "23503");
+    assert_eq!(fails(&s, "DELETE FROM shops WHERE id = 3").sqlstate, "23503");
+    s.query("DELETE FROM users WHERE id = 3").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM orders WHERE user_id = 3"), "0");
+    // Also one that is made meanwhile.
+    s.query("CALL eventkit.create_partition('orders', (now() + interval '50 days')::date)").unwrap();
+    assert_eq!(fails(&s, "INSERT INTO orders VALUES (1, now() + interval '50 days', 11, 1)").sqlstate, "23503");
+    assert_eq!(
+        number(&s, MARKS),
+        2 * number(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'orders'::regclass")
+    );
+    let told = lines(&s, "SELECT what || ' ' || hint FROM eventkit.partition_health WHERE what ~ 'waits to be'");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].ends_with("CALL eventkit.split_partition('public.orders')"), "{told:?}");
+    let refused = fails(&s, "CALL eventkit.unpartition_table('orders')");
+    assert!(refused.sqlstate == "0A000" && refused.hint.as_ref().unwrap().contains("split_partition"), "{refused}");
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!(lines(&s, KEYS), before);
+    assert_eq!(value(&s, MARKS), "0");
+    let _ = s.take_notices();
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert!(s.take_notices().join("").contains("no partition of"));
+    s.query("CALL eventkit.unpartition_table('orders')").unwrap();
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype = 'f' AND convalidated AND conparentid = 0"
+        ),
+        "2"
+    );
+}
+
+#[test]
+fn a_violation_that_nobody_has_seen_is_an_error_and_the_next_call_goes_on() {
+    let (_db, s) = converted();
+    let before = lines(&s, KEYS);
+    s.query("SET session_replication_role = replica; INSERT INTO orders VALUES (200, now() - interval '50 hours', 77, 1); RESET session_replication_role").unwrap();
+    let refused = fails(&s, "CALL eventkit.split_partition('orders')");
+    assert!(refused.sqlstate == "23503" && refused.hint.is_some(), "{refused}");
+    assert_eq!(value(&s, "SELECT count(*) FROM orders"), "100");
+    s.query("DELETE FROM orders WHERE id = 200").unwrap();
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!(lines(&s, KEYS), before);
+    assert_eq!(value(&s, MARKS), "0");
+}
+
+#[test]
+fn without_the_right_to_add_a_key_the_attach_checks_it() {
+    let (db, s) = converted();
+    let before = lines(&s, KEYS);
+    let owner = format!("owner_{}", db.name);
+    s.query(&format!(
+        "CREATE ROLE {owner} LOGIN; ALTER TABLE orders OWNER TO {owner}; GRANT CREATE ON SCHEMA public TO {owner}; GRANT USAGE ON SCHEMA eventkit TO {owner}; \
+         GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {owner}; GRANT SELECT ON users TO {owner}; GRANT SELECT, REFERENCES ON shops TO {owner}; \
+         DO $$ DECLARE p regclass; BEGIN FOR p IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'orders'::regclass LOOP EXECUTE format('ALTER TABLE %s OWNER TO {owner}', p); END LOOP; END $$"
+    ))
+    .unwrap();
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    let loose = "SELECT k.conname FROM eventkit.loose_foreign_keys('orders') l JOIN pg_constraint k ON k.oid = l";
+    assert_eq!(lines(&as_owner, loose), ["orders_shop_fkey"]);
+    as_owner.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!(lines(&s, KEYS), before);
+    assert_eq!(value(&s, MARKS), "0");
+}

@@ -1,0 +1,118 @@
+-- Foreign keys that leave a partitioned table for a while: each partition has its own, which holds for every change and is proved
+-- while others read and write; when all are proved the table takes them over. So an attach reads no row under a lock.
+
+CREATE FUNCTION eventkit.loose_foreign_keys(parent regclass) RETURNS SETOF oid
+STABLE PARALLEL RESTRICTED COST 1000 ROWS 1 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT k.oid FROM pg_constraint k
+  WHERE k.contype = 'f' AND k.conrelid = $1 AND k.conparentid = 0 AND k.confrelid <> $1 AND k.convalidated
+    -- It is added again by the caller.
+    AND (SELECT bool_and(has_column_privilege(k.confrelid, a, 'REFERENCES')) FROM unnest(k.confkey) a)
+    -- A partitioned table has no key that is not proved.
+    AND NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1 AND c.relkind <> 'r')
+  ORDER BY k.conname
+$$;
+
+COMMENT ON FUNCTION eventkit.loose_foreign_keys(regclass) IS
+'Lists the foreign keys of a parent that loosen_foreign_keys can give to its partitions. SELECT eventkit.loose_foreign_keys(''app.events'')';
+
+CREATE FUNCTION eventkit.waiting_foreign_keys(parent regclass)
+RETURNS TABLE (constraint_id oid, partition regclass, name name, definition text, comment text)
+STABLE PARALLEL RESTRICTED COST 1000 ROWS 10 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT k.oid, i.inhrelid::regclass, k.conname, regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''), nullif(substr(d.description, length('waits for eventkit.split_partition') + 2), '')
+  FROM pg_inherits i JOIN pg_constraint k ON k.conrelid = i.inhrelid AND k.contype = 'f' AND k.conparentid = 0
+  JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
+  WHERE i.inhparent = $1 AND starts_with(d.description, 'waits for eventkit.split_partition')
+    -- While they wait all partitions have them: a few tell, however many there are.
+    AND EXISTS (
+      SELECT FROM (SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = $1 LIMIT 4) h
+      JOIN pg_constraint o ON o.conrelid = h.inhrelid AND o.contype = 'f' AND o.conparentid = 0
+      JOIN pg_description e ON e.classoid = 'pg_constraint'::regclass AND e.objoid = o.oid AND e.objsubid = 0
+      WHERE starts_with(e.description, 'waits for eventkit.split_partition'))
+$$;
+
+COMMENT ON FUNCTION eventkit.waiting_foreign_keys(regclass) IS
+'Lists the foreign keys that partitions have, each for itself, and that wait to be their parent''s. SELECT * FROM eventkit.waiting_foreign_keys(''app.events'')';
+
+CREATE FUNCTION eventkit.hold_foreign_key(partition regclass, name name, definition text, comment text) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', partition, name, definition);
+  -- One line, so that what stands behind it is the key's own.
+  EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', name, partition, concat_ws(E'\n', 'waits for eventkit.split_partition', comment));
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.hold_foreign_key(regclass, name, text, text) IS
+'Gives a partition a foreign key that holds for every change from now on, and marks it as one that waits to be the parent''s. SELECT eventkit.hold_foreign_key(''app.events_20231231'', ''event_fk'', ''FOREIGN KEY (id) REFERENCES public.events(id)'', NULL)';
+
+CREATE FUNCTION eventkit.hold_foreign_keys(parent regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT eventkit.hold_foreign_key(i.inhrelid, w.name, w.definition, w.comment)
+  FROM (SELECT DISTINCT f.name, f.definition, f.comment FROM eventkit.waiting_foreign_keys($1) f) w
+  JOIN pg_inherits i ON i.inhparent = $1 AND NOT i.inhdetachpending
+  WHERE NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = i.inhrelid AND k.conname = w.name)
+  ORDER BY i.inhrelid, w.name
+$$;
+
+COMMENT ON FUNCTION eventkit.hold_foreign_keys(regclass) IS
+'Gives the foreign keys that wait to be the parent''s to the partitions that have come since. SELECT eventkit.hold_foreign_keys(''app.events'')';
+
+CREATE FUNCTION eventkit.loosen_foreign_keys(parent regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  key record;
+BEGIN
+  FOR key IN
+    SELECT k.conname, pg_get_constraintdef(k.oid) AS definition, obj_description(k.oid, 'pg_constraint') AS comment
+    FROM eventkit.loose_foreign_keys(parent) l JOIN pg_constraint k ON k.oid = l ORDER BY k.conname
+  LOOP
+    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', parent, key.conname);
+    PERFORM eventkit.hold_foreign_key(i.inhrelid, key.conname, key.definition, key.comment)
+      FROM pg_inherits i WHERE i.inhparent = parent ORDER BY i.inhrelid;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.loosen_foreign_keys(regclass) IS
+'Takes the foreign keys off a parent and gives each partition its own, which holds from then on and is proved later; split_partition calls it under its locks. SELECT eventkit.loosen_foreign_keys(''app.events'')';
+
+CREATE FUNCTION eventkit.tighten_foreign_keys(parent regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  key record;
+  held record;
+BEGIN
+  PERFORM eventkit.hold_foreign_keys(parent);
+  FOR key IN
+    SELECT DISTINCT w.name, w.definition, w.comment, array_agg(w.partition) OVER (PARTITION BY w.name) AS partitions
+    FROM eventkit.waiting_foreign_keys(parent) w ORDER BY w.name
+  LOOP
+    -- Those of partitions that came a moment ago.
+    FOR held IN SELECT k.conrelid::regclass AS partition FROM pg_constraint k WHERE k.conrelid = ANY (key.partitions) AND k.conname = key.name AND NOT k.convalidated LOOP
+      EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', held.partition, key.name);
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', parent, key.name, key.definition);
+    IF key.comment IS NOT NULL THEN
+      EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', key.name, parent, key.comment);
+    END IF;
+    FOR held IN SELECT u.partition FROM unnest(key.partitions) u (partition) LOOP
+      EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS NULL', key.name, held.partition);
+    END LOOP;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.tighten_foreign_keys(regclass) IS
+'Gives a parent the foreign keys that all its partitions have proved: it takes theirs over and reads no row. SELECT eventkit.tighten_foreign_keys(''app.events'')';
