@@ -1,6 +1,8 @@
 //! What the tests of event arrays share: short ways to ask the server, the plain SQL oracle, random arrays.
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
+pub mod stops;
+
 use eventkit_tests::shared::{self, Database};
 use eventkit_tests::{Failure, Session};
 

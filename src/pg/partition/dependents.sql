@@ -169,7 +169,7 @@ SELECT jsonb_build_object(
     FROM indexes x LEFT JOIN extended e ON e.short = x.indexrelid LEFT JOIN indexes l ON l.indexrelid = e.long
     WHERE x.indexrelid NOT IN (SELECT e.long FROM extended e)),
   'foreign_keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint'),
-      'schema', fn.nspname, 'table', f.relname,
+      'schema', fn.nspname, 'table', f.relname, 'validated', k.convalidated,
       'lockable', has_table_privilege(f.oid, 'UPDATE') OR has_table_privilege(f.oid, 'DELETE') OR has_table_privilege(f.oid, 'TRUNCATE')) ORDER BY f.oid, k.conname), '[]')
     FROM pg_constraint k JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace WHERE k.conrelid = it.oid AND k.contype = 'f' AND k.conparentid = 0),
   'referencing', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint'),
