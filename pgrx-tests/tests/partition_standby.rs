@@ -124,5 +124,8 @@ fn what_the_primary_does_arrives_and_the_standby_writes_nothing() {
     }
     assert_eq!(value(&s, "SELECT count(*) FROM e"), "75");
     assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0");
-    assert_eq!(value(&s, "SELECT count(*) FROM src WHERE NOT EXISTS (SELECT FROM e WHERE (e.id, e.at) = (src.id, src.at))"), "0");
+    assert_eq!(
+        value(&s, "SELECT count(*) FROM src WHERE NOT EXISTS (SELECT FROM e WHERE (e.id, e.at) = (src.id, src.at))"),
+        "0"
+    );
 }

@@ -63,6 +63,24 @@ pub struct Parent {
     pub linked: Vec<Linked>,
     /// Sequences that feed its columns.
     pub sequences: Vec<Sequence>,
+    /// The publications that it is in, or its default partition.
+    #[serde(default)]
+    pub publications: Vec<Publication>,
+}
+
+/// What is sent to subscribers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Publication {
+    /// Its name.
+    pub name: String,
+    /// Whether new rows are sent.
+    pub inserts: bool,
+    /// Whether deleted rows are.
+    pub deletes: bool,
+    /// All that is, as ALTER PUBLICATION takes it.
+    pub publish: String,
+    /// The same without what is deleted.
+    pub publish_no_deletes: String,
 }
 
 impl Parent {

@@ -38,6 +38,7 @@ fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
         partitions: vec![],
         linked: vec![linked(schema, name, true, false)],
         sequences: vec![],
+        publications: vec![],
     }
 }
 
