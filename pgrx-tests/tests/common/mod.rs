@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
 pub mod stops;
+pub mod victims;
 
 use eventkit_tests::shared::{self, Database};
 use eventkit_tests::{Failure, Session};
