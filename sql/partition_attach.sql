@@ -36,6 +36,7 @@ DECLARE
   phase eventkit.plan_step[] := '{}';
   failure pg_catalog.jsonb;
 BEGIN
+  PERFORM eventkit.refuse_read_only('attach_partition');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
   planned := ARRAY(SELECT p FROM eventkit.plan_attach_partition(parent, child, from_time, to_time) p ORDER BY p.step);
   -- Where COMMIT is not allowed, this says so before there is anything to lose.

@@ -333,6 +333,7 @@ DECLARE
   waiting pg_catalog.int8;
   waited pg_catalog.int8;
 BEGIN
+  PERFORM eventkit.refuse_read_only('finish_backfill');
   -- A call that was stopped before the removal has nothing left to apply.
   IF eventkit.is_captured(source, parent) THEN
     IF alone THEN
@@ -370,6 +371,7 @@ DECLARE
   abandoned record;
   any_found boolean := false;
 BEGIN
+  PERFORM eventkit.refuse_read_only('abandon_backfill');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
   FOR abandoned IN SELECT b.source, b.parent FROM eventkit.backfills b WHERE b.source = $1 AND (given IS NULL OR b.parent = given) LOOP
     any_found := true;

@@ -39,6 +39,7 @@ DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   period pg_catalog.timestamp;
 BEGIN
+  PERFORM eventkit.refuse_read_only('create_partition');
   FOR period IN SELECT p.* FROM eventkit.partition_periods_of_day(parent, day) p LOOP
     PERFORM eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path);
   END LOOP;
@@ -59,6 +60,7 @@ DECLARE
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
   wanted pg_catalog.record;
 BEGIN
+  PERFORM eventkit.refuse_read_only('create_partitions');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
   FOR wanted IN
     SELECT p.period, p.partition IS NULL AS seen_free

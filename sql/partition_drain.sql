@@ -157,6 +157,7 @@ DECLARE
   failure pg_catalog.jsonb;
   kinds pg_catalog.text;
 BEGIN
+  PERFORM eventkit.refuse_read_only('drain_default');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
   PERFORM eventkit.check_batch_rows(batch_rows);
   -- What is wrong with the arguments is an error; what is wrong with a period is a warning.

@@ -40,20 +40,32 @@ COMMENT ON POLICY runner ON eventkit.run_history IS 'Whoever ran it, or has his 
 COMMENT ON POLICY owner ON eventkit.run_history IS 'The owner of a parent sees what was done to it.';
 
 CREATE FUNCTION eventkit.note_run(action text, parent regclass, started_at timestamptz, partitions int, rows bigint, failure jsonb) RETURNS void
-VOLATILE PARALLEL UNSAFE COST 1000 LANGUAGE sql
+VOLATILE PARALLEL UNSAFE COST 1000 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
   INSERT INTO eventkit.run_history (action, parent, parent_name, started_at, duration, partitions, rows, sqlstate, message, run_by)
-  SELECT $1, $2, $2::text, $3, clock_timestamp() - $3, $4, $5, $6 ->> 'state', $6 ->> 'message', current_user::regrole
+    SELECT $1, $2, $2::text, $3, clock_timestamp() - $3, $4, $5, $6 ->> 'state', $6 ->> 'message', current_user::regrole;
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  PERFORM eventkit.release_session_lock(format('maintain %s', current_user));
+  RAISE;
+END
 $$;
 
 COMMENT ON FUNCTION eventkit.note_run(text, regclass, timestamptz, int, bigint, jsonb) IS
-'Writes a row of run_history. SELECT eventkit.note_run(''premake'', ''app.events'', now(), 1, 0, NULL)';
+'Writes a row of run_history; when it cannot, maintain ends and its lock is given back. SELECT eventkit.note_run(''premake'', ''app.events'', now(), 1, 0, NULL)';
 
 CREATE FUNCTION eventkit.clean_run_history(keep interval) RETURNS void
-VOLATILE PARALLEL UNSAFE COST 1000 LANGUAGE sql
+VOLATILE PARALLEL UNSAFE COST 1000 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-AS $$ DELETE FROM eventkit.run_history h WHERE h.started_at < clock_timestamp() - $1 $$;
+AS $$
+BEGIN
+  DELETE FROM eventkit.run_history h WHERE h.started_at < clock_timestamp() - $1;
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  PERFORM eventkit.release_session_lock(format('maintain %s', current_user));
+  RAISE;
+END
+$$;
 
 COMMENT ON FUNCTION eventkit.clean_run_history(interval) IS
 'Removes rows of run_history that are older. SELECT eventkit.clean_run_history(''30 days'')';

@@ -82,6 +82,7 @@ DECLARE
   missing pg_catalog.timestamp[];
   one pg_catalog.timestamp;
 BEGIN
+  PERFORM eventkit.refuse_read_only('manage_partitions');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
   PERFORM eventkit.write_partition_settings(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, archive_with);
   IF alone THEN
@@ -112,6 +113,7 @@ AS $$
 DECLARE
   owner name;
 BEGIN
+  PERFORM eventkit.refuse_read_only('unmanage_partitions');
   IF parent IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'argument "parent" must not be NULL',
       DETAIL = 'The table has to be named.', HINT = 'CALL eventkit.unmanage_partitions(''app.events'').';

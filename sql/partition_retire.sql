@@ -329,6 +329,7 @@ DECLARE
   retired pg_catalog.int4;
   failure pg_catalog.jsonb;
 BEGIN
+  PERFORM eventkit.refuse_read_only('drop_old_partitions');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
   -- What is wrong with the arguments is an error; what is wrong with a partition is a warning.
   PERFORM eventkit.departing_partitions(parent, older_than);

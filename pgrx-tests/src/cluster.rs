@@ -81,20 +81,7 @@ impl ClusterBuilder {
             self.version,
             bin.display()
         );
-        let stays = self.folder.is_some();
-        let folder = match &self.folder {
-            Some(folder) => {
-                std::fs::create_dir_all(folder)?;
-                folder.clone()
-            }
-            // /var/tmp: the socket's path must stay under 108 bytes, which a target folder's seldom does.
-            None => tempfile::Builder::new().prefix("pgek-").tempdir_in("/var/tmp")?.keep(),
-        };
-        let guard = if stays { None } else { Some(Guard::watch(&bin.join("pg_ctl"), &folder)?) };
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
-        give_to_server(&folder)?;
-        let environment = self.environment.clone();
-        let cluster = Cluster { version: self.version, bin, folder, port: free_port()?, environment, _guard: guard };
+        let cluster = Cluster::in_folder(self.version, bin, self.folder.clone(), self.environment.clone())?;
         cluster.initialize(&self)?;
         cluster.start_server()?;
         Ok(cluster)
@@ -119,6 +106,43 @@ impl Cluster {
     /// When initdb or the server fails.
     pub fn start(version: PgVersion) -> Result<Self> {
         ClusterBuilder::new(version).start()
+    }
+
+    /// The folder of a cluster that is to be made: the one named, which stays, or one that goes with the value.
+    fn in_folder(
+        version: PgVersion,
+        bin: PathBuf,
+        named: Option<PathBuf>,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self> {
+        let stays = named.is_some();
+        let folder = match named {
+            Some(folder) => {
+                std::fs::create_dir_all(&folder)?;
+                folder
+            }
+            // /var/tmp: the socket's path must stay under 108 bytes, which a target folder's seldom does.
+            None => tempfile::Builder::new().prefix("pgek-").tempdir_in("/var/tmp")?.keep(),
+        };
+        let guard = if stays { None } else { Some(Guard::watch(&bin.join("pg_ctl"), &folder)?) };
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
+        give_to_server(&folder)?;
+        Ok(Self { version, bin, folder, port: free_port()?, environment, _guard: guard })
+    }
+
+    /// Makes and starts a hot standby of this server.
+    ///
+    /// # Errors
+    /// When the copy or the server fails.
+    pub fn standby(&self) -> Result<Self> {
+        let standby = Self::in_folder(self.version, self.bin.clone(), None, self.environment.clone())?;
+        let mut copy = unprivileged(self.program("pg_basebackup"));
+        copy.arg("-D").arg(standby.data()).args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-U", SUPERUSER]);
+        read(copy.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string()]))?;
+        let mut conf = OpenOptions::new().append(true).open(standby.data().join("postgresql.conf"))?;
+        writeln!(conf, "unix_socket_directories = '{}'\nport = {}", standby.folder.display(), standby.port)?;
+        standby.start_server()?;
+        Ok(standby)
     }
 
     /// The version that runs.

@@ -281,6 +281,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("plan_partition", "s", "r", 10_000.0, false),
     // Look at the transaction.
     ("in_transaction_block", "s", "u", 1.0, true),
+    ("refuse_read_only", "s", "u", 1.0, true),
     ("refuse_transaction_block", "s", "u", 1.0, true),
     // Write.
     ("abandon_attach", "v", "u", 100.0, false),

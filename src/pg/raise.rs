@@ -32,6 +32,7 @@ const fn errcode(condition: Condition) -> PgSqlErrorCode {
         Condition::DatatypeMismatch => E::ERRCODE_DATATYPE_MISMATCH,
         Condition::ObjectNotInPrerequisiteState => E::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         Condition::ActiveSqlTransaction => E::ERRCODE_ACTIVE_SQL_TRANSACTION,
+        Condition::ReadOnlySqlTransaction => E::ERRCODE_READ_ONLY_SQL_TRANSACTION,
         Condition::ObjectInUse => E::ERRCODE_OBJECT_IN_USE,
         Condition::CheckViolation => E::ERRCODE_CHECK_VIOLATION,
         Condition::InvalidSchemaName => E::ERRCODE_INVALID_SCHEMA_NAME,

@@ -1,13 +1,14 @@
-//! What a procedure that commits asks first: `refuse_transaction_block`, or whether it may at all.
+//! What a procedure asks first: whether it may write (`refuse_read_only`), and commit (`refuse_transaction_block`, or whether it may at all).
 
 use eventkit_core::error::{Condition, Error};
 use pgrx::prelude::*;
 
 use super::raise::raise;
-use crate::raw::server::in_transaction_block;
+use crate::raw::server::{in_recovery, in_transaction_block, is_read_only};
 
 #[pg_extern(stable, parallel_unsafe, strict, cost = 1)]
 fn refuse_transaction_block(procedure: &str) {
+    refuse_read_only(procedure);
     if in_transaction_block() {
         raise(
             Error::new(Condition::ActiveSqlTransaction, format!("{procedure} cannot run inside a transaction block"))
@@ -15,6 +16,30 @@ fn refuse_transaction_block(procedure: &str) {
                 .hint("End the transaction with COMMIT or ROLLBACK, switch autocommit on, and CALL it again."),
         );
     }
+}
+
+#[pg_extern(stable, parallel_unsafe, strict, cost = 1)]
+fn refuse_read_only(procedure: &str) {
+    let (what, detail, hint) = if in_recovery() {
+        (
+            "on a standby",
+            "It writes, and a standby has nothing but what the primary wrote.",
+            "CALL it on the primary; what it does arrives here.",
+        )
+    } else if is_read_only() {
+        (
+            "in a read-only transaction",
+            "It writes.",
+            "Begin with: BEGIN READ WRITE; for a whole session: SET default_transaction_read_only = off.",
+        )
+    } else {
+        return;
+    };
+    raise(
+        Error::new(Condition::ReadOnlySqlTransaction, format!("{procedure} cannot run {what}"))
+            .detail(detail)
+            .hint(hint),
+    );
 }
 
 /// Whether the client has begun a transaction block, in which a procedure leaves the COMMIT to him.

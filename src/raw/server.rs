@@ -12,6 +12,18 @@ pub fn in_transaction_block() -> bool {
     unsafe { pgrx::pg_sys::IsTransactionBlock() }
 }
 
+/// Whether the server is a standby, which gets all it has from a primary.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads the state of the server.
+    unsafe { pgrx::pg_sys::RecoveryInProgress() }
+}
+
+/// Whether the transaction may write nothing.
+pub fn is_read_only() -> bool {
+    // SAFETY: reads the state of this backend's transaction.
+    unsafe { pgrx::pg_sys::XactReadOnly }
+}
+
 /// Lets the server cancel the statement: does not return then, but unwinds.
 pub fn poll() {
     pgrx::check_for_interrupts!();

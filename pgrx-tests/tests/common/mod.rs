@@ -3,6 +3,8 @@
 
 pub mod kill;
 pub mod plan;
+pub mod stops;
+pub mod victims;
 
 use eventkit_tests::shared::{self, Database};
 use eventkit_tests::{Failure, Session};

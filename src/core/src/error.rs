@@ -55,6 +55,8 @@ pub enum Condition {
     ObjectNotInPrerequisiteState,
     /// `25001`: inside of a transaction block, where a thing that commits cannot run.
     ActiveSqlTransaction,
+    /// `25006`: a standby, or a transaction that may not write.
+    ReadOnlySqlTransaction,
     /// `55006`: somebody else is at it.
     ObjectInUse,
     /// `23514`: rows that do not satisfy a bound.
@@ -65,7 +67,7 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition, for tests and reference pages.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidParameterValue,
         Self::NullValueNotAllowed,
         Self::ArraySubscript,
@@ -90,6 +92,7 @@ impl Condition {
         Self::DatatypeMismatch,
         Self::ObjectNotInPrerequisiteState,
         Self::ActiveSqlTransaction,
+        Self::ReadOnlySqlTransaction,
         Self::ObjectInUse,
         Self::CheckViolation,
         Self::InvalidSchemaName,
@@ -123,6 +126,7 @@ impl Condition {
             Self::DatatypeMismatch => "42804",
             Self::ObjectNotInPrerequisiteState => "55000",
             Self::ActiveSqlTransaction => "25001",
+            Self::ReadOnlySqlTransaction => "25006",
             Self::ObjectInUse => "55006",
             Self::CheckViolation => "23514",
             Self::InvalidSchemaName => "3F000",

@@ -172,7 +172,7 @@ SELECT jsonb_build_object(
     WHERE x.indexrelid NOT IN (SELECT e.long FROM extended e)),
   'foreign_keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint'),
       'loose', it.relkind = 'p' AND k.oid IN (SELECT l FROM eventkit.loose_foreign_keys(it.oid) l),
-      'schema', fn.nspname, 'table', f.relname,
+      'schema', fn.nspname, 'table', f.relname, 'validated', k.convalidated,
       'lockable', has_table_privilege(f.oid, 'UPDATE') OR has_table_privilege(f.oid, 'DELETE') OR has_table_privilege(f.oid, 'TRUNCATE')) ORDER BY f.oid, k.conname), '[]')
     FROM pg_constraint k JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace WHERE k.conrelid = it.oid AND k.contype = 'f' AND k.conparentid = 0),
   'partitions', (SELECT coalesce(jsonb_agg(jsonb_build_array(pn.nspname, p.relname) ORDER BY p.oid), '[]')

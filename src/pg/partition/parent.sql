@@ -137,6 +137,17 @@ SELECT jsonb_build_object(
         SELECT c.oid, false, false) t
       GROUP BY t.oid) f
     JOIN pg_class l ON l.oid = f.oid JOIN pg_namespace ln ON ln.oid = l.relnamespace),
+  'publications', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'name', p.pubname, 'inserts', p.pubinsert, 'deletes', p.pubdelete,
+      'publish', concat_ws(', ', a.rest, 'delete'), 'publish_no_deletes', a.rest) ORDER BY p.pubname), '[]')
+    FROM pg_publication p
+    CROSS JOIN LATERAL (SELECT concat_ws(', ', CASE WHEN p.pubinsert THEN 'insert' END, CASE WHEN p.pubupdate THEN 'update' END,
+      CASE WHEN p.pubtruncate THEN 'truncate' END) AS rest) a
+    WHERE p.puballtables
+      OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid IN (c.oid, pt.partdefid))
+      OR EXISTS (SELECT FROM pg_publication_namespace r JOIN pg_class t ON t.relnamespace = r.pnnspid
+        WHERE r.pnpubid = p.oid AND t.oid IN (c.oid, pt.partdefid))),
   'sequences', (
     SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_object(
       'schema', sn.nspname, 'name', s.relname, 'column', a.attname, 'ascending', q.seqincrement > 0)), '[]')

@@ -8,6 +8,7 @@ use eventkit_core::error::Result;
 use eventkit_core::partition::error;
 use eventkit_core::partition::name::qualified;
 use eventkit_core::partition::plan::{self, unpartition};
+use eventkit_core::partition::snapshot::Refusal;
 use eventkit_core::partition::step::Step;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::Oid;
@@ -15,7 +16,7 @@ use pgrx::prelude::*;
 
 /// The steps of `unpartition_table`, without doing them.
 ///
-/// Takes the parent. Takes no lock but `ACCESS SHARE`. Raises what `plan::key_of` raises, `0A000` for what cannot be carried, `42P07` when the name of
+/// Takes the parent, or the plain table that an interrupted call has made of it. Takes no lock but `ACCESS SHARE`. Raises what `plan::key_of` raises, `0A000` for what cannot be carried, `42P07` when the name of
 /// the new table is taken.
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.plan_unpartition_table(parent regclass) RETURNS SETOF eventkit.plan_step
@@ -38,6 +39,12 @@ fn plan_unpartition_table(
     let steps = || -> Result<Vec<Step>> {
         let table = given(parent, "parent")?;
         let parent = catalog::parent(table)?;
+        if matches!(parent.refusal, Some(Refusal::NotRange(_))) && parent.caller_owns {
+            let left = unpartition::finish(&parent, &dependents(table, "", true)?.0);
+            if !left.is_empty() {
+                return Ok(left);
+            }
+        }
         let key = plan::key_of(&parent)?;
         let (found, seen) = dependents(table, &key.column, true)?;
         let exists = |name: String| -> Result<bool> {

@@ -5,6 +5,7 @@
 //! transactions that had ended by then cannot change but by vanishing, which their number shows.
 
 use super::bound::Bound;
+use super::error;
 use super::name::{identifier, literal, qualified};
 use super::period::Period;
 use super::plan::{self, Found, key_of, partition_name};
@@ -30,7 +31,7 @@ const SINCE: &str = "eventkit.drain_since";
 /// partition for it or no default partition.
 ///
 /// Takes the triggers to keep quiet, and whether rows are copied before the lock. Raises what [`plan::create`] raises but
-/// for rows in the default partition. Linear in columns, indexes and grants; no lock.
+/// for rows in the default partition, and `55000` when subscribers would be sent the deletes alone. Linear in columns, indexes and grants; no lock.
 pub fn period(
     parent: &Parent,
     period: &Period,
@@ -42,6 +43,9 @@ pub fn period(
     let Some(default) = parent.default_partition().filter(|_| steps.iter().all(|s| s.statement.is_some())) else {
         return Ok(vec![Step::nothing(parent.qualified(), format!("no row of {} to move", period.label))]);
     };
+    if let Some(publication) = parent.publications.iter().find(|p| p.deletes) {
+        return Err(error::drain_is_published(&parent.qualified(), publication));
+    }
     let key = key_of(parent)?;
     let inside = Bound::of(period, key).inside(key)?;
     let child = qualified(&parent.schema, &partition_name(parent, period));

@@ -1,5 +1,7 @@
 //! Every error of the partition subject: one function each, with what was found and the next command.
 
+use super::name::{identifier, literal};
+use super::snapshot::Publication;
 use crate::error::{Condition, Error, quoted};
 
 fn error(condition: Condition, message: String, detail: String, hint: String) -> Error {
@@ -311,6 +313,22 @@ pub fn not_owner(table: &str, caller: &str, owner: &str) -> Error {
         format!("argument \"parent\": must be owner of {table}"),
         format!("The current role is {caller}, the owner is {owner}."),
         format!("Become the owner first: SET ROLE {owner}."),
+    )
+}
+
+/// `55000`: what a drain does would be sent to subscribers by halves.
+#[must_use]
+pub fn drain_is_published(table: &str, publication: &Publication) -> Error {
+    let (name, parent) = (identifier(&publication.name), literal(table));
+    let (all, rest) = (&publication.publish, &publication.publish_no_deletes);
+    error(
+        Condition::ObjectNotInPrerequisiteState,
+        format!("publication {name} sends what is deleted from {table}"),
+        "Rows leave the default partition before the new one is attached: subscribers would lose them.".into(),
+        format!(
+            "Leave the deletes out in one transaction, of which subscribers see nothing: BEGIN; ALTER PUBLICATION {name} SET (publish = '{rest}'); \
+             CALL eventkit.drain_default({parent}); ALTER PUBLICATION {name} SET (publish = '{all}'); COMMIT."
+        ),
     )
 }
 

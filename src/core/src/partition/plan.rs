@@ -98,7 +98,7 @@ pub fn create(parent: &Parent, period: &Period, found: Found) -> Result<Vec<Step
 }
 
 /// The steps that move a period of the source into a partition of its own; one step without a statement when a
-/// partition covers a part of the period already.
+/// partition covers a part of the period already. For a parent that is published the rows come after the attach, so that they are sent.
 ///
 /// Raises what [`create`] raises (but for the overlap) and what [`backfill::copied_columns`] raises. Linear as [`create`]; no lock.
 pub fn backfill_period(parent: &Parent, source: &Source, period: &Period, found: Found) -> Result<Vec<Step>> {
@@ -108,6 +108,12 @@ pub fn backfill_period(parent: &Parent, source: &Source, period: &Period, found:
         let name = other.qualified();
         let reason = format!("{} is left as it is: partition {name} of {} covers it", period.label, parent.qualified());
         return Ok(vec![Step::nothing(name, reason)]);
+    }
+    if parent.publications.iter().any(|p| p.inserts) {
+        // What is written to a table before it is attached is sent to no subscriber.
+        let mut steps = period_steps(parent, None, period, found)?;
+        steps.extend(backfill::fill_steps(parent, source, period)?);
+        return Ok(steps);
     }
     period_steps(parent, Some(source), period, found)
 }

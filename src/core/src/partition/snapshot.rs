@@ -65,6 +65,9 @@ pub struct Parent {
     pub sequences: Vec<Sequence>,
     /// The keys not proved yet, when foreign keys of partitions wait to be the parent's.
     pub waiting: Option<Vec<HeldKey>>,
+    /// The publications that it is in, or its default partition.
+    #[serde(default)]
+    pub publications: Vec<Publication>,
 }
 
 /// A foreign key that a partition has for itself.
@@ -76,6 +79,21 @@ pub struct HeldKey {
     pub table: String,
     /// The key's name.
     pub name: String,
+}
+
+/// What is sent to subscribers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Publication {
+    /// Its name.
+    pub name: String,
+    /// Whether new rows are sent.
+    pub inserts: bool,
+    /// Whether deleted rows are.
+    pub deletes: bool,
+    /// All that is, as ALTER PUBLICATION takes it.
+    pub publish: String,
+    /// The same without what is deleted.
+    pub publish_no_deletes: String,
 }
 
 impl Parent {

@@ -39,6 +39,7 @@ fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
         linked: vec![linked(schema, name, true, false)],
         sequences: vec![],
         waiting: None,
+        publications: vec![],
     }
 }
 

@@ -120,6 +120,23 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
     steps.push(drop(format!("DROP TABLE {old}"), &old));
     steps.push(drop(format!("DROP FUNCTION {function}()"), &function));
     steps.push(Step::commit(&name));
+    steps.extend(proofs(parent, found));
+    Ok(steps)
+}
+
+/// What a call that was stopped after the exchange has left to do: the table is plain, and foreign keys are not proved. None when nothing is left.
+#[must_use]
+pub fn finish(parent: &Parent, found: &Dependents) -> Vec<Step> {
+    let mut found = found.clone();
+    found.foreign_keys.retain(|key| !key.validated);
+    found.referencing.retain(|key| !key.validated);
+    if found.foreign_keys.is_empty() && found.referencing.is_empty() { Vec::new() } else { proofs(parent, &found) }
+}
+
+/// The foreign keys of the table and to it are proved again, and statistics gathered.
+fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
+    let name = parent.qualified();
+    let mut steps = Vec::new();
     for foreign in &found.foreign_keys {
         steps.push(Step::locking(
             format!("ALTER TABLE {name} VALIDATE CONSTRAINT {}", identifier(&foreign.name)),
@@ -130,7 +147,7 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
         steps.push(Step::commit(&name));
     }
     steps.extend(split::proofs(parent, found));
-    Ok(steps)
+    steps
 }
 
 /// The plain table with all rows and indexes.
