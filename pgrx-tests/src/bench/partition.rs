@@ -83,7 +83,6 @@ fn attach() -> Suite {
         ],
         goals: vec![
             Goal::faster(ours, plain, 50.0),
-            Goal::faster(ours, plain, 50.0).by_best_wall(),
             Goal::says(ours, "is implied by existing constraints"),
         ],
         runs: 5,

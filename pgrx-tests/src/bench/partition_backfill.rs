@@ -107,8 +107,11 @@ fn load(load: &Load, floor: f64, times_article: f64) -> Suite {
         contenders,
         goals: vec![
             Goal::costs(OURS, FLOOR, floor),
+            Goal::costs(OURS, FLOOR, floor).by_best_wall(),
             Goal::faster(OURS, "article", times_article),
+            Goal::faster(OURS, "article", times_article).by_best_wall(),
             Goal::faster(OURS, "pg_partman", 13.0),
+            Goal::faster(OURS, "pg_partman", 13.0).by_best_wall(),
         ],
         runs: 1,
     }

@@ -115,7 +115,10 @@ SELECT jsonb_build_object(
       'is_parent', l.oid = c.oid,
       'referenced', f.referenced,
       'referencing', f.referencing,
-      'lockable', has_table_privilege(l.oid, 'UPDATE') OR has_table_privilege(l.oid, 'DELETE') OR has_table_privilege(l.oid, 'TRUNCATE')
+      'lockable', has_table_privilege(l.oid, 'UPDATE') OR has_table_privilege(l.oid, 'DELETE') OR has_table_privilege(l.oid, 'TRUNCATE'),
+      'few_keys', f.referenced AND l.relkind = 'p' AND (
+        SELECT coalesce(sum(greatest(part.reltuples, 0)) <= 1000000 AND bool_and(part.relkind <> 'p'), false)
+        FROM pg_inherits i JOIN pg_class part ON part.oid = i.inhrelid WHERE i.inhparent = l.oid)
       ) ORDER BY l.oid), '[]')
     FROM (
       SELECT t.oid, bool_or(t.referenced) AS referenced, bool_or(t.referencing) AS referencing

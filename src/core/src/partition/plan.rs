@@ -145,6 +145,9 @@ fn period_steps(parent: &Parent, source: Option<&Source>, period: &Period, found
         &child,
         "statistics are there when the first query comes; before the locks, so that nobody waits for it",
     ));
+    if source.is_some() {
+        steps.extend(attach::join_of_foreign_keys(parent, &table));
+    }
     steps.extend(attach::locks(parent, &table));
     steps.extend(attach::attach(parent, key, bound, &period.digits, &child)?);
     steps.extend(like::grants(parent, &child));

@@ -240,6 +240,9 @@ pub struct Linked {
     pub referencing: bool,
     /// Whether the caller's rights allow to lock it by name.
     pub lockable: bool,
+    /// Whether the parent references it, it is partitioned, and its keys fit into memory by the server's own estimate.
+    #[serde(default)]
+    pub few_keys: bool,
 }
 
 /// A sequence that a column of the parent takes its values from.
