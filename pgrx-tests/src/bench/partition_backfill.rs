@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::job::{Beside, Job};
 use super::partition_data::{
-    PARTMAN_MOVES, Size, article, article_messages, backfill, finish, one_table, parents, partman_source, same_rows,
-    source,
+    PARTMAN_MOVES, Size, article, article_messages, backfill, by_hand, finish, one_table, parents, partman_source,
+    same_rows, source,
 };
 use super::suite::{Contender, Goal, Suite};
 
@@ -48,6 +48,10 @@ fn load(load: &Load, floor: f64, times_article: f64) -> Suite {
     let mut setup = source(size);
     setup.extend([
         article(),
+        by_hand(),
+        // Autovacuum is on, as by default: it analyzes what was loaded.
+        "ALTER SYSTEM SET autovacuum = on".to_owned(),
+        "SELECT pg_reload_conf()".to_owned(),
         "CREATE SCHEMA partman".to_owned(),
         "CREATE EXTENSION pg_partman SCHEMA partman".to_owned(),
     ]);
@@ -69,6 +73,16 @@ fn load(load: &Load, floor: f64, times_article: f64) -> Suite {
                 prepare: parents(),
                 statements: one_table(),
                 check: Some(same_rows("app.one", &size.newest(all))),
+                ..Job::default()
+            },
+        ),
+        Contender::with_job(
+            "by hand",
+            "a careful script for the messages: nothing verified, captured or analyzed; no goal, it says what is possible",
+            Job {
+                prepare: with_chats(),
+                statements: vec!["CALL hand_load()".to_owned()],
+                check: Some(same_rows("app.chat_messages", &size.newest(all))),
                 ..Job::default()
             },
         ),
@@ -101,7 +115,8 @@ fn load(load: &Load, floor: f64, times_article: f64) -> Suite {
             "The chats and messages of the published article: 10,375,200 messages of {all} days into partitions of a day, \
              with primary key, two indexes and the foreign key to the partitioned chats. The source is vacuumed before. \
              Ours copies chats and messages; the others have the chats in place already. The article's method is restated in \
-             our own words; pg_partman is Debian's 4.7.2 and moves a copy that holds nothing but its days."
+             our own words; pg_partman is Debian's 4.7.2 and moves a copy that holds nothing but its days. Autovacuum is on for \
+             all, as by default; what its workers do is in nobody's processor time."
         ),
         setup,
         contenders,

@@ -104,6 +104,34 @@ pub fn one_table() -> Vec<String> {
     .to_vec()
 }
 
+/// What a careful hand writes for the messages: for each day, newest first, a bare table with its CHECK, the rows by the
+/// key's own range and in its order, the indexes, attach, COMMIT. The foreign key is left to the attach; nothing is
+/// verified, captured, analyzed or noted.
+pub fn by_hand() -> String {
+    "CREATE PROCEDURE hand_load() LANGUAGE plpgsql AS $$
+     DECLARE
+       day date;
+       part text;
+       bounds text;
+     BEGIN
+       FOR day IN SELECT d FROM generate_series((SELECT max(created_at)::date FROM public.chat_messages),
+                                                (SELECT min(created_at)::date FROM public.chat_messages), interval '-1 day') AS d LOOP
+         part := 'messages_' || to_char(day, 'YYYYMMDD');
+         bounds := format('created_at >= %L::timestamptz AND created_at < %L::timestamptz', day::timestamptz, (day + 1)::timestamptz);
+         EXECUTE format('CREATE TABLE app.%I (LIKE app.chat_messages INCLUDING DEFAULTS, CONSTRAINT bound CHECK (%s))', part, bounds);
+         EXECUTE format('INSERT INTO app.%I (id, created_at, chat_id, chat_created_at, message)
+                         SELECT id, created_at, chat_id, chat_created_at, message FROM public.chat_messages WHERE %s ORDER BY created_at', part, bounds);
+         EXECUTE format('ALTER TABLE app.%I ADD PRIMARY KEY (id, created_at)', part);
+         EXECUTE format('CREATE INDEX ON app.%I (created_at)', part);
+         EXECUTE format('CREATE INDEX ON app.%I (chat_id, chat_created_at)', part);
+         EXECUTE format('ALTER TABLE app.chat_messages ATTACH PARTITION app.%I FOR VALUES FROM (%L) TO (%L)', part, day::timestamptz, (day + 1)::timestamptz);
+         EXECUTE format('ALTER TABLE app.%I DROP CONSTRAINT bound', part);
+         COMMIT;
+       END LOOP;
+     END $$"
+        .to_owned()
+}
+
 /// The article's method in our words: for each day, newest first, a table like the parent, the rows whose time cast to a
 /// date is that day, key, CHECK with constants of type date, indexes, attach, index attached, CHECK dropped, COMMIT.
 pub fn article() -> String {

@@ -27,6 +27,7 @@ SELECT jsonb_build_object(
       + extract(microseconds FROM told.period))::int8,
     'time_zone', told.time_zone) END,
   'unlogged', c.relpersistence = 'u',
+  'autovacuum', current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on',
   'default', (SELECT jsonb_build_object('schema', dn.nspname, 'name', d.relname)
     FROM pg_class d JOIN pg_namespace dn ON dn.oid = d.relnamespace WHERE d.oid = pt.partdefid),
   'comment', obj_description(c.oid, 'pg_class'),

@@ -30,6 +30,9 @@ pub struct Parent {
     pub settings: Option<Settings>,
     /// Whether its partitions are unlogged, as far as the server lets a parent say so.
     pub unlogged: bool,
+    /// Whether the server analyzes tables by itself.
+    #[serde(default)]
+    pub autovacuum: bool,
     /// What it is described as.
     pub comment: Option<String>,
     /// The tablespace that partitions belong in, unless it is the database's.

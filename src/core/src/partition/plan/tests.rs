@@ -22,6 +22,7 @@ fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
         key: Some(Key { column: "at".into(), key_type, unit: None }),
         settings: None,
         unlogged: false,
+        autovacuum: false,
         comment: None,
         statistics: vec![],
         tablespace: None,
@@ -521,6 +522,21 @@ fn few_referenced_keys_are_hashed_when_there_are_rows() {
     assert!(!hashed(&parent, None), "no row to check");
     parent.linked.push(linked("app", "many", false, true));
     assert!(!hashed(&parent, Some(&rows)), "one of them is large");
+}
+
+#[test]
+fn a_small_sample_is_taken_of_rows_where_the_server_takes_another() {
+    let mut parent = parent("app", "ev", KeyType::Timestamptz);
+    let small = |steps: Vec<Step>| {
+        let all: Vec<String> = steps.into_iter().filter_map(|s| s.statement).collect();
+        let analyze = all.iter().position(|s| s.starts_with("ANALYZE ")).unwrap();
+        all[analyze - 1] == "SET LOCAL default_statistics_target = 10"
+    };
+    let rows = source(&["id", "at"]);
+    assert!(!small(backfill_period(&parent, &rows, &leap_day(), Found::default()).unwrap()));
+    parent.autovacuum = true;
+    assert!(small(backfill_period(&parent, &rows, &leap_day(), Found::default()).unwrap()));
+    assert!(!small(create(&parent, &leap_day(), Found::default()).unwrap()));
 }
 
 #[test]
