@@ -59,8 +59,8 @@ COMMENT ON FUNCTION eventkit.execute_with_retries(text[]) IS
 CREATE FUNCTION eventkit.run_plan(planned eventkit.plan_step[], lock_timeout interval, caller_search_path text)
 RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
--- These settings end with the function; the values given here are replaced below or kept.
-SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 SET default_tablespace = ''
+-- These settings end with the function; the values given here are replaced below, by a step of the plan, or kept.
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 SET default_tablespace = '' SET enable_mergejoin = on
 AS $$
 #variable_conflict use_variable
 DECLARE

@@ -1,5 +1,6 @@
 //! Timing: contenders in turn on one connection, the wall clock here and the backend's processor time from the kernel;
-//! before that their results compared, and their memory each on a connection of its own where a goal asks for it.
+//! before that their results compared, and their memory and what the server says each on a connection of its own where a
+//! goal asks for it.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -7,9 +8,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use postgres::{Client, SimpleQueryMessage};
 
-use super::suite::{Rule, Suite};
-use crate::Cluster;
+use super::job::{Job, Waited, prepare, run_job};
+use super::suite::{Contender, Rule, Suite};
 use crate::command::say;
+use crate::{Cluster, Session};
 
 /// The medians of one contender.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +26,12 @@ pub struct Timing {
     pub memory: Option<f64>,
     /// What it gave: rows in lines, columns by blanks.
     pub result: String,
+    /// What those waited who worked beside it, all runs together.
+    pub waited: Vec<Waited>,
+    /// How many deadlocks the server found, in all runs together.
+    pub deadlocks: i64,
+    /// For each goal that it is judged by whether the server said the words; none where no goal asks.
+    pub said: Option<bool>,
 }
 
 /// Runs a suite in the database of its name; the timings are in the order of its contenders.
@@ -46,10 +54,24 @@ pub fn measure(cluster: &Cluster, client: &mut Client, suite: &Suite) -> Result<
     let backend: i32 = client.query_one("SELECT pg_backend_pid()", &[])?.try_get(0)?;
     let mut samples: Vec<Vec<(f64, f64)>> = vec![Vec::new(); suite.contenders.len()];
     let mut results = Vec::new();
-    // One round before those that count: plans, caches and the tables' pages are warm for everybody alike.
-    for round in 0..=suite.runs {
+    let mut beside: Vec<(Vec<Waited>, i64)> = vec![(Vec::new(), 0); suite.contenders.len()];
+    // One round before those that count: plans, caches and the tables' pages are warm for everybody alike. A job makes
+    // what it works on anew each time.
+    let first = usize::from(suite.contenders.iter().all(|contender| contender.job.is_some()));
+    for round in first..=suite.runs {
         say(format!("{}: round {round} of {}", suite.name, suite.runs));
-        for (contender, samples) in suite.contenders.iter().zip(&mut samples) {
+        for ((contender, samples), beside) in suite.contenders.iter().zip(&mut samples).zip(&mut beside) {
+            if let Some(job) = &contender.job {
+                if round > 0 {
+                    let sample = timed_job(cluster, client, &suite.name, backend, contender, job, beside)?;
+                    say(format!("{}: {} took {:.2} s", suite.name, contender.label, sample.0));
+                    samples.push(sample);
+                }
+                if round <= 1 && results.len() < suite.contenders.len() {
+                    results.push(String::new());
+                }
+                continue;
+            }
             if let Some(before) = &contender.before {
                 client.batch_execute(before).with_context(|| format!("before {}", contender.label))?;
             }
@@ -68,7 +90,8 @@ pub fn measure(cluster: &Cluster, client: &mut Client, suite: &Suite) -> Result<
         }
     }
     let mut timings = Vec::new();
-    for (contender, (samples, result)) in suite.contenders.iter().zip(samples.iter().zip(results)) {
+    let measured = samples.iter().zip(results).zip(beside);
+    for (contender, ((samples, result), (waited, deadlocks))) in suite.contenders.iter().zip(measured) {
         let asked = |goal: &super::Goal| goal.ours == contender.label && matches!(goal.rule, Rule::Memory(_));
         let memory = if suite.goals.iter().any(asked) {
             let mut fresh = cluster.connect(&suite.name)?;
@@ -82,9 +105,74 @@ pub fn measure(cluster: &Cluster, client: &mut Client, suite: &Suite) -> Result<
             best: samples.iter().map(|s| s.0).fold(f64::INFINITY, f64::min),
             memory,
             result,
+            waited,
+            deadlocks,
+            said: said(cluster, suite, contender)?,
         });
     }
     Ok(timings)
+}
+
+/// Times a job once, its times scaled to the whole; adds what those beside it waited.
+fn timed_job(
+    cluster: &Cluster,
+    client: &mut Client,
+    database: &str,
+    backend: i32,
+    contender: &Contender,
+    job: &Job,
+    (waited, deadlocks): &mut (Vec<Waited>, i64),
+) -> Result<(f64, f64)> {
+    prepare(client, job).with_context(|| format!("before {}", contender.label))?;
+    let before = found_deadlocks(cluster, client, database)?;
+    let cpu = cpu_seconds(backend)?;
+    let done = run_job(cluster, client, database, job).with_context(|| format!("contender {}", contender.label))?;
+    let cpu = cpu_seconds(backend)? - cpu;
+    *deadlocks += found_deadlocks(cluster, client, database)? - before;
+    for new in done.waited {
+        match waited.iter_mut().find(|known| known.label == new.label) {
+            Some(known) => known.seconds.extend(new.seconds),
+            None => waited.push(new),
+        }
+    }
+    if let Some(check) = &job.check {
+        let right: Option<bool> = client.query_one(check, &[])?.try_get(0)?;
+        if right != Some(true) {
+            bail!("\"{}\" gives other rows than it should:\n{check}", contender.label);
+        }
+    }
+    Ok((done.wall / job.share, cpu / job.share))
+}
+
+/// The deadlocks that the server has found in a database so far.
+fn found_deadlocks(cluster: &Cluster, client: &mut Client, database: &str) -> Result<i64> {
+    client.batch_execute("SELECT pg_stat_force_next_flush()")?;
+    let mut fresh = cluster.connect(database)?;
+    let query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    Ok(fresh.query_one(query, &[])?.try_get(0)?)
+}
+
+/// Whether the server says the words that a goal asks for; the contender runs once more for that.
+fn said(cluster: &Cluster, suite: &Suite, contender: &Contender) -> Result<Option<bool>> {
+    let asked = suite.goals.iter().find_map(|goal| match goal.rule {
+        Rule::Says(words) if goal.ours == contender.label => Some(words),
+        _ => None,
+    });
+    let Some(words) = asked else { return Ok(None) };
+    let session = Session::open(cluster, &suite.name, "listener")?;
+    let statements = contender.job.as_ref().map_or_else(
+        || (contender.before.iter().cloned().collect(), vec![contender.sql.clone()]),
+        |job| (job.prepare.clone(), job.statements.clone()),
+    );
+    for sql in &statements.0 {
+        session.query(sql)?;
+    }
+    session.query("SET client_min_messages = debug1")?;
+    let _ = session.take_notices();
+    for sql in &statements.1 {
+        session.query(sql)?;
+    }
+    Ok(Some(session.take_notices().iter().any(|notice| notice.contains(words))))
 }
 
 fn text(answer: &[SimpleQueryMessage]) -> String {

@@ -5,7 +5,11 @@ pub mod event_arrays;
 pub mod funnel;
 mod funnel_data;
 mod funnel_plain;
+pub mod job;
 pub mod measure;
+pub mod partition;
+pub mod partition_backfill;
+mod partition_data;
 pub mod peers;
 pub mod report;
 pub mod rows;
@@ -16,5 +20,14 @@ pub use suite::{Contender, Goal, Suite};
 /// Every suite, in the order of the results file.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    [event_arrays::suites(), chunks::suites(), funnel::suites(), peers::suites(), rows::suites()].concat()
+    [
+        event_arrays::suites(),
+        chunks::suites(),
+        funnel::suites(),
+        peers::suites(),
+        rows::suites(),
+        partition::suites(),
+        partition_backfill::suites(),
+    ]
+    .concat()
 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use postgres::Client;
 
+use super::job::Waited;
 use super::measure::{Timing, busy_cores};
-use super::suite::{Clock, Rule, Suite};
+use super::suite::{Clock, Goal, Rule, Suite};
 use crate::place::checkout;
 
 const PREAMBLE: &str = "\
@@ -17,15 +18,19 @@ Written by `cargo bench-all`; `cargo bench-all <suite>` measures one suite and r
 run in turn on one connection after a warm-up round; the times are medians. Goals are ratios within one run, judged by
 the backend's processor time, because that is the same on a busy machine; the ratio of the wall clocks stands beside it.
 Where contenders should give the same result, that is checked before anything is timed, and the run fails otherwise.
+Loads make their tables anew, untimed, before each run; they have no warm-up round, and their rows (number and sums) are
+checked after each run. A load that is too slow is run on the part of the data that its line names, and its times are scaled.
 The server's C library is told to keep freed memory (MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_=4294967296): otherwise
 each contender, detoasting alone as well, takes once or twice its time, depending on what was freed before it.
 ";
 
 /// The settings worth knowing when reading a result.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 8] = [
     "shared_buffers",
     "work_mem",
+    "maintenance_work_mem",
     "max_wal_size",
+    "fsync",
     "jit",
     "max_parallel_workers_per_gather",
     "default_toast_compression",
@@ -52,6 +57,7 @@ pub fn section(client: &mut Client, suite: &Suite, timings: &[Timing]) -> Result
         writeln!(text, "{label:<width$} | {wall:>10.1} | {best:>10.1} | {cpu:>10.1} | {}", contender.note)?;
     }
     text.push_str("```\n\n");
+    text.push_str(&waits(suite, timings)?);
     let mut missed = 0;
     // That results agree was checked before; a line would say no more.
     let judged = || suite.goals.iter().filter(|goal| goal.rule != Rule::Agrees);
@@ -68,45 +74,103 @@ pub fn section(client: &mut Client, suite: &Suite, timings: &[Timing]) -> Result
             let at = suite.contenders.iter().position(|c| c.label == label);
             at.and_then(|i| timings.get(i)).with_context(|| format!("a goal names no contender: {label}"))
         };
-        let (ours, other) = (timing(&goal.ours)?, timing(&goal.other)?);
-        let (asked, width_of_asked) = (goal.rule.text(), 40);
-        if let Rule::Memory(_) = goal.rule {
-            let memory = timing(&goal.ours)?.memory.with_context(|| format!("no memory of {}", goal.ours))?;
-            let met = goal.rule.is_met_by(memory);
-            missed += usize::from(!met);
-            let verdict = if met { "met" } else { "MISSED" };
-            writeln!(
-                text,
-                "{:<width$} | {:<width$} | {asked:<width_of_asked$} | {memory:>4.1} MB |         | {verdict}",
-                goal.ours, "a fresh backend"
-            )?;
-            continue;
-        }
-        let cpu = goal.rule.ratio(ours.cpu, other.cpu);
-        let (wall, met) = match goal.clock {
-            Clock::Processor => (goal.rule.ratio(ours.wall, other.wall), goal.rule.is_met_by(cpu)),
-            Clock::BestWall => {
-                let wall = goal.rule.ratio(ours.best, other.best);
-                (wall, goal.rule.is_met_by(wall))
-            }
-        };
-        missed += usize::from(!met);
-        let verdict = match (goal.clock, met) {
-            (_, false) => "MISSED",
-            (Clock::Processor, true) => "met",
-            (Clock::BestWall, true) => "met by the best wall clock",
-        };
-        let (ours, other) = (&goal.ours, &goal.other);
-        writeln!(
-            text,
-            "{ours:<width$} | {other:<width$} | {asked:<width_of_asked$} | {cpu:>7.2} | {wall:>7.2} | {verdict}"
-        )?;
+        let judgement = judge(goal, timing(&goal.ours)?, timing(&goal.other)?)?;
+        missed += usize::from(judgement.verdict == MISSED);
+        let Judgement { against, cpu, wall, verdict } = judgement;
+        let (ours, asked) = (&goal.ours, goal.rule.text());
+        writeln!(text, "{ours:<width$} | {against:<width$} | {asked:<40} | {cpu:>7} | {wall:>7} | {verdict}")?;
     }
     if any {
         text.push_str("```\n\n");
     }
     writeln!(text, "{}", circumstances(client, suite, &busy)?)?;
     Ok((text, missed))
+}
+
+const MISSED: &str = "MISSED";
+
+/// What a goal's line says.
+struct Judgement<'a> {
+    against: &'a str,
+    cpu: String,
+    wall: String,
+    verdict: &'static str,
+}
+
+fn judge<'a>(goal: &'a Goal, ours: &Timing, other: &Timing) -> Result<Judgement<'a>> {
+    let verdict = |met: bool, when_met: &'static str| if met { when_met } else { MISSED };
+    let alone = |against: &'static str, cpu: String, wall: String, value: f64| {
+        let verdict = verdict(goal.rule.is_met_by(value), "met");
+        Judgement { against, cpu, wall, verdict }
+    };
+    let of = &goal.ours;
+    Ok(match goal.rule {
+        Rule::Memory(_) => {
+            let memory = ours.memory.with_context(|| format!("no memory of {of}"))?;
+            alone("a fresh backend", format!("{memory:.1} MB"), String::new(), memory)
+        }
+        Rule::Waits(_) => {
+            let longest = ours.waited.iter().filter(|w| w.probes).map(Waited::longest).reduce(f64::max);
+            let longest = longest.with_context(|| format!("nobody works beside {of}"))? * 1e3;
+            alone("", String::new(), format!("{longest:.0} ms"), longest)
+        }
+        Rule::NoDeadlock => {
+            let found = ours.deadlocks;
+            alone("", String::new(), found.to_string(), if found == 0 { 0.0 } else { 1.0 })
+        }
+        Rule::Says(_) => {
+            let said = ours.said.with_context(|| format!("nobody listened to {of}"))?;
+            alone("", String::new(), String::new(), f64::from(u8::from(said)))
+        }
+        Rule::Within(_) => Judgement {
+            verdict: verdict(goal.rule.is_met_by(ours.best), "met by the best wall clock"),
+            ..alone("", format!("{:.2} s", ours.cpu), format!("{:.2} s", ours.best), ours.best)
+        },
+        Rule::Faster(_) | Rule::Costs(_) | Rule::Grows { .. } | Rule::Agrees => {
+            let cpu = goal.rule.ratio(ours.cpu, other.cpu);
+            let (wall, verdict) = match goal.clock {
+                Clock::Processor => (goal.rule.ratio(ours.wall, other.wall), verdict(goal.rule.is_met_by(cpu), "met")),
+                Clock::BestWall => {
+                    let wall = goal.rule.ratio(ours.best, other.best);
+                    (wall, verdict(goal.rule.is_met_by(wall), "met by the best wall clock"))
+                }
+            };
+            Judgement { against: &goal.other, cpu: format!("{cpu:.2}"), wall: format!("{wall:.2}"), verdict }
+        }
+    })
+}
+
+/// What those waited who worked beside the contenders; empty where nobody did.
+fn waits(suite: &Suite, timings: &[Timing]) -> Result<String> {
+    let lines: Vec<_> = suite
+        .contenders
+        .iter()
+        .zip(timings)
+        .flat_map(|(contender, t)| t.waited.iter().map(|waited| (contender.label.as_str(), waited)))
+        .collect();
+    if lines.is_empty() {
+        return Ok(String::new());
+    }
+    let (beside, who) = ("beside", "who");
+    let width = |labels: &mut dyn Iterator<Item = &str>| labels.map(|l| l.chars().count()).max().unwrap_or(0);
+    let width_of_label = width(&mut lines.iter().map(|(label, _)| *label)).max(beside.len());
+    let width_of_who = width(&mut lines.iter().map(|(_, waited)| waited.label.as_str()));
+    let mut text = format!(
+        "```text\n{beside:<width_of_label$} | {who:<width_of_who$} | {:>7} | {:>9} | {:>9} | {:>10}\n",
+        "turns", "median ms", "99 % ms", "longest ms"
+    );
+    for (label, waited) in lines {
+        let (median, most) = (waited.part(0.5) * 1e3, waited.part(0.99) * 1e3);
+        writeln!(
+            text,
+            "{label:<width_of_label$} | {:<width_of_who$} | {:>7} | {median:>9.1} | {most:>9.1} | {:>10.1}",
+            waited.label,
+            waited.seconds.len(),
+            waited.longest() * 1e3
+        )?;
+    }
+    text.push_str("```\n\n");
+    Ok(text)
 }
 
 /// On what and how it was measured.

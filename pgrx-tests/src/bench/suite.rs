@@ -1,5 +1,7 @@
 //! What a suite is: data, contenders that do the same work, and the goals between them.
 
+use super::job::Job;
+
 /// Statements that are timed against each other on the same data.
 #[derive(Clone, Debug)]
 pub struct Suite {
@@ -28,13 +30,21 @@ pub struct Contender {
     pub sql: String,
     /// What it does, in some words.
     pub note: String,
+    /// What is timed instead of `sql`, where that is more than one statement.
+    pub job: Option<Job>,
 }
 
 impl Contender {
     /// A contender without preparation.
     #[must_use]
     pub fn new(label: &str, note: &str, sql: &str) -> Self {
-        Self { label: label.to_owned(), before: None, sql: sql.to_owned(), note: note.to_owned() }
+        Self { label: label.to_owned(), before: None, sql: sql.to_owned(), note: note.to_owned(), job: None }
+    }
+
+    /// A contender whose work is a job.
+    #[must_use]
+    pub fn with_job(label: &str, note: &str, job: Job) -> Self {
+        Self { job: Some(job), ..Self::new(label, note, "") }
     }
 }
 
@@ -56,7 +66,7 @@ pub struct Goal {
 pub enum Clock {
     /// The backend's processor time: the same on a busy machine.
     Processor,
-    /// The fastest run's wall clock: for work that several processes share.
+    /// The fastest run's wall clock: for work that several processes share, and for times that a user waits.
     BestWall,
 }
 
@@ -78,6 +88,14 @@ pub enum Rule {
     Agrees,
     /// At most so many megabytes of a fresh backend's own memory, at the end above the start.
     Memory(f64),
+    /// At most so many seconds.
+    Within(f64),
+    /// No prober beside it waited longer than so many milliseconds, in any run.
+    Waits(f64),
+    /// The server found no deadlock, in all runs together.
+    NoDeadlock,
+    /// The server says these words (at level DEBUG1) when it runs once more, on a connection of its own.
+    Says(&'static str),
 }
 
 impl Goal {
@@ -112,6 +130,30 @@ impl Goal {
         Self { rule: Rule::Memory(megabytes), ..Self::costs(ours, ours, 0.0) }
     }
 
+    /// `ours` is to take at most so many seconds of the wall clock.
+    #[must_use]
+    pub fn within(ours: &str, seconds: f64) -> Self {
+        Self { rule: Rule::Within(seconds), clock: Clock::BestWall, ..Self::costs(ours, ours, 0.0) }
+    }
+
+    /// Nobody beside `ours` is to wait longer than so many milliseconds.
+    #[must_use]
+    pub fn waits(ours: &str, milliseconds: f64) -> Self {
+        Self { rule: Rule::Waits(milliseconds), ..Self::costs(ours, ours, 0.0) }
+    }
+
+    /// No run of `ours` is to bring a deadlock about.
+    #[must_use]
+    pub fn no_deadlock(ours: &str) -> Self {
+        Self { rule: Rule::NoDeadlock, ..Self::costs(ours, ours, 0.0) }
+    }
+
+    /// The server is to say these words when it runs `ours`.
+    #[must_use]
+    pub fn says(ours: &str, words: &'static str) -> Self {
+        Self { rule: Rule::Says(words), ..Self::costs(ours, ours, 0.0) }
+    }
+
     /// The same goal, judged by the wall clock of the fastest run.
     #[must_use]
     pub fn by_best_wall(self) -> Self {
@@ -120,13 +162,13 @@ impl Goal {
 }
 
 impl Rule {
-    /// The ratio that the rule is about, from the two times; for memory the first of two sizes.
+    /// The ratio that the rule is about, from the two times; for what stands alone the first of them.
     #[must_use]
     pub fn ratio(self, ours: f64, other: f64) -> f64 {
         match self {
             Self::Faster(_) => other / ours,
             Self::Costs(_) | Self::Agrees => ours / other,
-            Self::Memory(_) => ours,
+            Self::Memory(_) | Self::Within(_) | Self::Waits(_) | Self::NoDeadlock | Self::Says(_) => ours,
             Self::Grows { work, .. } => ours / (other * work),
         }
     }
@@ -139,7 +181,9 @@ impl Rule {
             Self::Costs(times) => ratio <= times,
             Self::Grows { at_most, .. } => ratio <= at_most,
             Self::Agrees => true,
-            Self::Memory(megabytes) => ratio <= megabytes,
+            Self::Memory(most) | Self::Within(most) | Self::Waits(most) => ratio <= most,
+            Self::NoDeadlock => ratio == 0.0,
+            Self::Says(_) => ratio > 0.0,
         }
     }
 
@@ -152,6 +196,10 @@ impl Rule {
             Self::Grows { work, at_most } => format!("≤ {at_most} × proportional for {work} × the work"),
             Self::Agrees => "the same result".to_owned(),
             Self::Memory(megabytes) => format!("≤ {megabytes} MB above the start"),
+            Self::Within(seconds) => format!("≤ {seconds} s"),
+            Self::Waits(milliseconds) => format!("nobody waits > {milliseconds} ms"),
+            Self::NoDeadlock => "no deadlock".to_owned(),
+            Self::Says(words) => format!("says \"{words}\""),
         }
     }
 }
@@ -171,5 +219,9 @@ mod tests {
         assert!(!doubling.is_met_by(doubling.ratio(2.4, 1.0)));
         assert!(Rule::Memory(50.0).is_met_by(Rule::Memory(50.0).ratio(49.0, 1.0)));
         assert!(!Rule::Memory(50.0).is_met_by(Rule::Memory(50.0).ratio(51.0, 1.0)));
+        assert!(Rule::Within(2.0).is_met_by(1.9) && !Rule::Within(2.0).is_met_by(2.1));
+        assert!(Rule::Waits(150.0).is_met_by(149.0) && !Rule::Waits(150.0).is_met_by(151.0));
+        assert!(Rule::NoDeadlock.is_met_by(0.0) && !Rule::NoDeadlock.is_met_by(1.0));
+        assert!(Rule::Says("done").is_met_by(1.0) && !Rule::Says("done").is_met_by(0.0));
     }
 }

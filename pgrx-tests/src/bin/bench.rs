@@ -45,7 +45,8 @@ fn bench() -> Result<usize> {
     }
     let _ready = setup::ready(&[PgVersion::V15], packages::FOR_BENCHES)?;
     install(PgVersion::V15, Profile::Release)?;
-    let mut builder = ClusterBuilder::new(PgVersion::V15);
+    // With fsync: loads are to wait for the disk, as they do elsewhere.
+    let mut builder = ClusterBuilder::new(PgVersion::V15).fsync(true);
     for setting in [
         "shared_buffers = '512MB'",
         "max_wal_size = '8GB'",

@@ -11,25 +11,27 @@ use eventkit_core::partition::period::Period;
 use eventkit_core::partition::plan::{self, Found};
 use eventkit_core::partition::snapshot::{Child, Parent, Partition, Source};
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys::Oid;
-use pgrx::spi::{self, Spi, SpiHeapTupleData};
+use pgrx::pg_sys::{Oid, PgOid};
+use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiHeapTupleData};
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// The snapshot of a parent, without its partitions. Raises `42P01` when the relation is gone. Takes no lock; the
 /// number of partitions does not matter.
 pub fn parent(table: Oid) -> Result<Parent> {
-    let text = one::<String>(include_str!("parent.sql"), &[table.into()])?;
+    let text = kept_text(include_str!("parent.sql"), &[table.into()])?;
     Parent::read(&text.ok_or_else(|| error::no_such_table("parent"))?)
 }
 
 /// The snapshot of a source beside its parent. Raises `42P01` when the relation is gone. Takes no lock.
 pub fn source(table: Oid, parent: Oid) -> Result<Source> {
-    let text = one::<String>(include_str!("source.sql"), &[table.into(), parent.into()])?;
+    let text = kept_text(include_str!("source.sql"), &[table.into(), parent.into()])?;
     Source::read(&text.ok_or_else(|| error::no_such_table("source"))?)
 }
 
 /// What capturing has to know of a source beside its parent. Raises `42P01` when one of them is gone. Takes no lock.
 pub fn capture(table: Oid, parent: Oid) -> Result<Capture> {
-    let text = one::<String>(include_str!("capture.sql"), &[table.into(), parent.into()])?;
+    let text = kept_text(include_str!("capture.sql"), &[table.into(), parent.into()])?;
     Capture::read(&text.ok_or_else(|| error::no_such_table("source"))?)
 }
 
@@ -133,6 +135,34 @@ pub fn one<T: pgrx::FromDatum + pgrx::IntoDatum>(query: &str, args: &[DatumWithO
     Spi::connect(|client| {
         let rows = client.select(query, Some(1), args)?;
         if rows.is_empty() { Ok(None) } else { rows.first().get_one::<T>() }
+    })
+    .map_err(|e: spi::Error| unreadable(&e))
+}
+
+thread_local! {
+    /// The plans that [`kept_text`] keeps, by the text of their query.
+    static KEPT: RefCell<HashMap<&'static str, &'static OwnedPreparedStatement>> = RefCell::default();
+}
+
+/// The text that a query about one or two relations gives; `None` for no row or NULL. The backend keeps its plan: these
+/// queries take the server several times as long to plan as to run, and one call asks them once or twice a period. The
+/// server plans a kept query again when what it depends on has changed, the role and the search path included.
+pub fn kept_text(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<Option<String>> {
+    Spi::connect(|client| {
+        let known = KEPT.with(|kept| kept.borrow().get(query).copied());
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+                // Never freed: the server must not be asked to free it when the process ends.
+                let statement: &'static OwnedPreparedStatement =
+                    Box::leak(Box::new(client.prepare(query, &types)?.keep()));
+                KEPT.with(|kept| kept.borrow_mut().insert(query, statement));
+                statement
+            }
+        };
+        let rows = client.select(statement, Some(1), args)?;
+        if rows.is_empty() { Ok(None) } else { rows.first().get_one::<String>() }
     })
     .map_err(|e: spi::Error| unreadable(&e))
 }

@@ -14,7 +14,7 @@ use pgrx::prelude::*;
 
 /// A parent with its calendar and its partitions, without what a plan needs beside. Raises what [`Target::read`] raises.
 pub fn brief(table: Oid) -> Result<Target> {
-    let text = catalog::one::<String>(include_str!("brief.sql"), &[table.into()])?;
+    let text = catalog::kept_text(include_str!("brief.sql"), &[table.into()])?;
     Target::of(table, Parent::read(&text.ok_or_else(|| error::no_such_table("parent"))?)?)
 }
 

@@ -27,6 +27,7 @@ SELECT jsonb_build_object(
       + extract(microseconds FROM told.period))::int8,
     'time_zone', told.time_zone) END,
   'unlogged', c.relpersistence = 'u',
+  'autovacuum', current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on',
   'default', (SELECT jsonb_build_object('schema', dn.nspname, 'name', d.relname)
     FROM pg_class d JOIN pg_namespace dn ON dn.oid = d.relnamespace WHERE d.oid = pt.partdefid),
   'comment', obj_description(c.oid, 'pg_class'),
@@ -120,7 +121,10 @@ SELECT jsonb_build_object(
       'is_parent', l.oid = c.oid,
       'referenced', f.referenced,
       'referencing', f.referencing,
-      'lockable', has_table_privilege(l.oid, 'UPDATE') OR has_table_privilege(l.oid, 'DELETE') OR has_table_privilege(l.oid, 'TRUNCATE')
+      'lockable', has_table_privilege(l.oid, 'UPDATE') OR has_table_privilege(l.oid, 'DELETE') OR has_table_privilege(l.oid, 'TRUNCATE'),
+      'few_keys', f.referenced AND l.relkind = 'p' AND (
+        SELECT coalesce(sum(greatest(part.reltuples, 0)) <= 1000000 AND bool_and(part.relkind <> 'p'), false)
+        FROM pg_inherits i JOIN pg_class part ON part.oid = i.inhrelid WHERE i.inhparent = l.oid)
       ) ORDER BY l.oid), '[]')
     FROM (
       SELECT t.oid, bool_or(t.referenced) AS referenced, bool_or(t.referencing) AS referencing

@@ -147,11 +147,21 @@ fn period_steps(parent: &Parent, source: Option<&Source>, period: &Period, found
     steps.extend(like::indexes(parent, &period.digits, &name, &child)?);
     steps.extend(like::statistics(parent, &period.digits, &child));
     steps.extend(like::row_security(parent, &child));
+    if source.is_some() && parent.autovacuum {
+        steps.push(Step::unseen(
+            "SET LOCAL default_statistics_target = 10".to_owned(),
+            &child,
+            "a small sample serves the first queries; to autovacuum the rows count as new, so that it takes the usual one soon",
+        ));
+    }
     steps.push(Step::unseen(
         format!("ANALYZE {child}"),
         &child,
         "statistics are there when the first query comes; before the locks, so that nobody waits for it",
     ));
+    if source.is_some() {
+        steps.extend(attach::join_of_foreign_keys(parent, &table));
+    }
     steps.extend(attach::locks(parent, &table));
     steps.extend(attach::attach(parent, key, bound, &period.digits, &child)?);
     steps.extend(like::grants(parent, &child));

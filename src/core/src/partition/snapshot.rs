@@ -30,6 +30,9 @@ pub struct Parent {
     pub settings: Option<Settings>,
     /// Whether its partitions are unlogged, as far as the server lets a parent say so.
     pub unlogged: bool,
+    /// Whether the server analyzes tables by itself.
+    #[serde(default)]
+    pub autovacuum: bool,
     /// What it is described as.
     pub comment: Option<String>,
     /// The tablespace that partitions belong in, unless it is the database's.
@@ -271,6 +274,9 @@ pub struct Linked {
     pub referencing: bool,
     /// Whether the caller's rights allow to lock it by name.
     pub lockable: bool,
+    /// Whether the parent references it, it is partitioned, and its keys fit into memory by the server's own estimate.
+    #[serde(default)]
+    pub few_keys: bool,
 }
 
 /// A sequence that a column of the parent takes its values from.

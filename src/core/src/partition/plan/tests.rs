@@ -22,6 +22,7 @@ fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
         key: Some(Key { column: "at".into(), key_type, unit: None }),
         settings: None,
         unlogged: false,
+        autovacuum: false,
         comment: None,
         statistics: vec![],
         tablespace: None,
@@ -48,7 +49,15 @@ fn column(name: &str, generated: bool) -> Column {
 }
 
 fn linked(schema: &str, name: &str, is_parent: bool, referenced: bool) -> Linked {
-    Linked { schema: schema.into(), name: name.into(), is_parent, referenced, referencing: false, lockable: true }
+    Linked {
+        schema: schema.into(),
+        name: name.into(),
+        is_parent,
+        referenced,
+        referencing: false,
+        lockable: true,
+        few_keys: false,
+    }
 }
 
 fn source(columns: &[&str]) -> Source {
@@ -496,6 +505,45 @@ fn a_table_that_does_not_fit_is_refused() {
     assert_eq!(adopt(&taken, &there, range(), "the past", 0).unwrap()[0].statement, None);
     taken.partitions[0].bound.to = 5;
     assert_eq!(adopt(&taken, &there, range(), "the past", 0).unwrap_err().condition.sqlstate(), "42809");
+}
+
+#[test]
+fn few_referenced_keys_are_hashed_when_there_are_rows() {
+    let mut parent = parent("app", "ev", KeyType::Timestamptz);
+    let hashed = |parent: &Parent, source: Option<&Source>| {
+        let steps = match source {
+            Some(source) => backfill_period(parent, source, &leap_day(), Found::default()),
+            None => create(parent, &leap_day(), Found::default()),
+        };
+        let steps = steps.unwrap();
+        let all = statements(&steps);
+        let at = |start: &str| all.iter().position(|statement| statement.starts_with(start));
+        let set = at("SET LOCAL enable_mergejoin = off");
+        assert!(set.is_none() || set < at("ALTER TABLE \"app\".\"ev\" ATTACH"));
+        set.is_some()
+    };
+    let rows = source(&["id", "at"]);
+    assert!(!hashed(&parent, Some(&rows)), "no foreign key");
+    parent.linked.push(Linked { few_keys: true, ..linked("app", "few", false, true) });
+    assert!(hashed(&parent, Some(&rows)));
+    assert!(!hashed(&parent, None), "no row to check");
+    parent.linked.push(linked("app", "many", false, true));
+    assert!(!hashed(&parent, Some(&rows)), "one of them is large");
+}
+
+#[test]
+fn a_small_sample_is_taken_of_rows_where_the_server_takes_another() {
+    let mut parent = parent("app", "ev", KeyType::Timestamptz);
+    let small = |steps: Vec<Step>| {
+        let all: Vec<String> = steps.into_iter().filter_map(|s| s.statement).collect();
+        let analyze = all.iter().position(|s| s.starts_with("ANALYZE ")).unwrap();
+        all[analyze - 1] == "SET LOCAL default_statistics_target = 10"
+    };
+    let rows = source(&["id", "at"]);
+    assert!(!small(backfill_period(&parent, &rows, &leap_day(), Found::default()).unwrap()));
+    parent.autovacuum = true;
+    assert!(small(backfill_period(&parent, &rows, &leap_day(), Found::default()).unwrap()));
+    assert!(!small(create(&parent, &leap_day(), Found::default()).unwrap()));
 }
 
 #[test]
