@@ -17,21 +17,32 @@ $$;
 COMMENT ON FUNCTION eventkit.loose_foreign_keys(regclass) IS
 'Lists the foreign keys of a parent that loosen_foreign_keys can give to its partitions. SELECT eventkit.loose_foreign_keys(''app.events'')';
 
+CREATE FUNCTION eventkit.marked_foreign_keys(partition regclass)
+RETURNS TABLE (constraint_id oid, name name, definition text, comment text)
+STABLE PARALLEL RESTRICTED COST 100 ROWS 1 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT k.oid, k.conname, regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''), nullif(substr(d.description, length('waits for eventkit.split_partition') + 2), '')
+  FROM pg_constraint k
+  JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
+  WHERE k.conrelid = $1 AND k.contype = 'f' AND k.conparentid = 0 AND starts_with(d.description, 'waits for eventkit.split_partition')
+$$;
+
+COMMENT ON FUNCTION eventkit.marked_foreign_keys(regclass) IS
+'Lists the foreign keys that a table has for itself and that hold_foreign_key has marked. SELECT * FROM eventkit.marked_foreign_keys(''app.events_20231231'')';
+
 CREATE FUNCTION eventkit.waiting_foreign_keys(parent regclass)
 RETURNS TABLE (constraint_id oid, partition regclass, name name, definition text, comment text)
 STABLE PARALLEL RESTRICTED COST 1000 ROWS 10 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT k.oid, i.inhrelid::regclass, k.conname, regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''), nullif(substr(d.description, length('waits for eventkit.split_partition') + 2), '')
-  FROM pg_inherits i JOIN pg_constraint k ON k.conrelid = i.inhrelid AND k.contype = 'f' AND k.conparentid = 0
-  JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
-  WHERE i.inhparent = $1 AND starts_with(d.description, 'waits for eventkit.split_partition')
+  SELECT m.constraint_id, i.inhrelid::regclass, m.name, m.definition, m.comment
+  FROM pg_inherits i CROSS JOIN LATERAL eventkit.marked_foreign_keys(i.inhrelid) m
+  WHERE i.inhparent = $1
     -- While they wait all partitions have them: a few tell, however many there are.
     AND EXISTS (
       SELECT FROM (SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = $1 LIMIT 4) h
-      JOIN pg_constraint o ON o.conrelid = h.inhrelid AND o.contype = 'f' AND o.conparentid = 0
-      JOIN pg_description e ON e.classoid = 'pg_constraint'::regclass AND e.objoid = o.oid AND e.objsubid = 0
-      WHERE starts_with(e.description, 'waits for eventkit.split_partition'))
+      CROSS JOIN LATERAL eventkit.marked_foreign_keys(h.inhrelid) o)
 $$;
 
 COMMENT ON FUNCTION eventkit.waiting_foreign_keys(regclass) IS
@@ -51,19 +62,23 @@ $$;
 COMMENT ON FUNCTION eventkit.hold_foreign_key(regclass, name, text, text) IS
 'Gives a partition a foreign key that holds for every change from now on, and marks it as one that waits to be the parent''s. SELECT eventkit.hold_foreign_key(''app.events_20231231'', ''event_fk'', ''FOREIGN KEY (id) REFERENCES public.events(id)'', NULL)';
 
-CREATE FUNCTION eventkit.hold_foreign_keys(parent regclass) RETURNS void
+CREATE FUNCTION eventkit.hold_foreign_keys(parent regclass, gone regclass DEFAULT NULL) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT eventkit.hold_foreign_key(i.inhrelid, w.name, w.definition, w.comment)
-  FROM (SELECT DISTINCT f.name, f.definition, f.comment FROM eventkit.waiting_foreign_keys($1) f) w
+  FROM (
+    SELECT f.name, f.definition, f.comment FROM eventkit.waiting_foreign_keys($1) f
+    UNION
+    -- The partition that makes place for its parts may have been the only one.
+    SELECT f.name, f.definition, f.comment FROM eventkit.marked_foreign_keys($2) f) w
   JOIN pg_inherits i ON i.inhparent = $1 AND NOT i.inhdetachpending
   WHERE NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = i.inhrelid AND k.conname = w.name)
   ORDER BY i.inhrelid, w.name
 $$;
 
-COMMENT ON FUNCTION eventkit.hold_foreign_keys(regclass) IS
-'Gives the foreign keys that wait to be the parent''s to the partitions that have come since. SELECT eventkit.hold_foreign_keys(''app.events'')';
+COMMENT ON FUNCTION eventkit.hold_foreign_keys(regclass, regclass) IS
+'Gives the foreign keys that wait to be the parent''s to the partitions that have come since; gone is a partition that had them and has just left. SELECT eventkit.hold_foreign_keys(''app.events'')';
 
 CREATE FUNCTION eventkit.loosen_foreign_keys(parent regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql

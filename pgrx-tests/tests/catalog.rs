@@ -230,6 +230,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("archive_trouble", "s", "r", 100.0, false),
     ("check_archive", "s", "r", 100.0, false),
     ("loose_foreign_keys", "s", "r", 1000.0, false),
+    ("marked_foreign_keys", "s", "r", 100.0, false),
     ("waiting_foreign_keys", "s", "r", 1000.0, false),
     ("check_batch_rows", "i", "s", 5.0, false),
     ("check_maintenance", "s", "r", 1000.0, false),

@@ -160,3 +160,15 @@ fn without_the_right_to_add_a_key_the_attach_checks_it() {
     assert_eq!(lines(&s, KEYS), before);
     assert_eq!(value(&s, MARKS), "0");
 }
+
+#[test]
+fn the_keys_outlive_the_only_partition() {
+    let (_db, s) = open(SETUP);
+    s.query("CALL eventkit.convert_table('orders', 'at', premake => 0)").unwrap();
+    let before = lines(&s, KEYS);
+    s.query("DO $$ DECLARE p regclass; BEGIN FOR p IN SELECT partition FROM eventkit.partitions WHERE parent = 'orders'::regclass AND from_time <> '-infinity' LOOP EXECUTE format('DROP TABLE %s', p); END LOOP; END $$").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'orders'::regclass"), "1");
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!((before.len(), lines(&s, KEYS)), (2, before));
+    assert_eq!(value(&s, MARKS), "0");
+}

@@ -91,6 +91,7 @@ pub(super) fn attach(parent: &Parent, key: &Key, bound: Bound, digits: &str, chi
     if parent.waiting.is_some() {
         steps.push(foreign_keys::hold(
             &table,
+            None,
             "a split is proving foreign keys: the new partition has them like the others",
         ));
     }

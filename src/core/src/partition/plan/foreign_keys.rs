@@ -5,25 +5,28 @@ use super::super::snapshot::{HeldKey, Parent};
 use super::super::step::{Lock, Step};
 use super::convert::Dependents;
 
-fn call(function: &str, table: &str, reason: &str) -> Step {
+fn call(function: &str, tables: &[&str], reason: &str) -> Step {
+    let table = tables.first().copied().unwrap_or_default();
+    let arguments: Vec<_> = tables.iter().map(|table| format!("{}::pg_catalog.regclass", literal(table))).collect();
     Step::locking(
-        format!("SELECT eventkit.{function}({}::pg_catalog.regclass)", literal(table)),
+        format!("SELECT eventkit.{function}({})", arguments.join(", ")),
         Lock::ShareRowExclusive,
         table,
         reason,
     )
 }
 
-/// Gives the keys that wait to the partitions that lack them.
-pub(super) fn hold(table: &str, reason: &str) -> Step {
-    call("hold_foreign_keys", table, reason)
+/// Gives the keys that wait to the partitions that lack them; a partition that has just left may be the one that had them.
+pub(super) fn hold(table: &str, gone: Option<&str>, reason: &str) -> Step {
+    let tables: Vec<_> = std::iter::once(table).chain(gone).collect();
+    call("hold_foreign_keys", &tables, reason)
 }
 
 /// Takes the keys that can be taken off the parent; nothing where there is none. Stands under the locks of the exchange.
 pub(super) fn loosen(found: &Dependents, table: &str) -> Option<Step> {
     let mut step = call(
         "loosen_foreign_keys",
-        table,
+        &[table],
         "each partition gets its own, which holds for every change from now on: the attach has nothing to check",
     );
     step.lock = Some(Lock::AccessExclusive);
@@ -83,7 +86,7 @@ pub(super) fn tighten(parent: &Parent, keys: &[HeldKey]) -> Vec<Step> {
             "triggers on it are dropped, which the parent's replace; no row is read",
         ));
     }
-    steps.push(call("tighten_foreign_keys", &table, "takes over what all partitions have proved: no row is read"));
+    steps.push(call("tighten_foreign_keys", &[&table], "takes over what all partitions have proved: no row is read"));
     steps.push(Step::commit(table));
     steps
 }

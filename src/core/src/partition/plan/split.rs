@@ -291,7 +291,11 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         steps.extend(like::grants(parent, &child));
     }
     if holds {
-        steps.push(foreign_keys::hold(&table, "the parts have the foreign keys like the other partitions"));
+        steps.push(foreign_keys::hold(
+            &table,
+            Some(&source),
+            "the parts have the foreign keys like the other partitions",
+        ));
     }
     for foreign in &found.referencing {
         let other = qualified(&foreign.schema, &foreign.table);
