@@ -177,3 +177,23 @@ pub fn unpartition_table() -> Vec<Victim> {
         &format!("{ROWS} AND (SELECT relkind = 'r' FROM pg_class WHERE oid = 'e'::regclass)"),
     )]
 }
+
+/// One of each procedure.
+pub fn all() -> Vec<Victim> {
+    [
+        create_partitions(),
+        attach_partition(),
+        backfill(),
+        catch_up(),
+        finish_backfill(),
+        drain_default(),
+        drop_old_partitions(),
+        maintain(),
+        convert_table(),
+        split_partition(),
+        unpartition_table(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
