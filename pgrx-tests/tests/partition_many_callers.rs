@@ -1,10 +1,10 @@
-//! Two and eight callers of a procedure at once: nothing is done twice, no deadlock, no internal error; and all procedures at once on one parent.
+//! Two and eight callers of a procedure at once: nothing is done twice, no deadlock, no internal error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod common;
 
 use common::stops::{Victim, holds};
-use common::{number, open, value, victims};
+use common::{value, victims};
 use eventkit_tests::{Failure, Session, shared};
 
 /// Who comes too late is told so, or finds nothing left to do.
@@ -115,58 +115,4 @@ fn unpartition_table_by_two_and_eight_callers() {
     for victim in victims::unpartition_table() {
         is_called_by_many(&victim);
     }
-}
-
-#[test]
-fn all_procedures_at_once_on_one_parent() {
-    let (db, s) = open(
-        "CREATE TABLE e (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); CREATE TABLE rest PARTITION OF e DEFAULT; \
-         CREATE TABLE src (id int PRIMARY KEY, at timestamptz NOT NULL); INSERT INTO src SELECT n, '2024-02-01 00:00Z'::timestamptz + n * interval '1 hour' FROM generate_series(0, 479) n; \
-         INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, retention, on_expiry) VALUES ('e', '1 day', 'UTC', 5, '30 days', 'drop'); \
-         CREATE PROCEDURE again(call text) LANGUAGE plpgsql AS $$ BEGIN FOR n IN 1..10 LOOP EXECUTE call; COMMIT; END LOOP; END $$",
-    );
-    s.query("CALL eventkit.create_partitions('e', '2024-01-01 00:00Z', '2024-01-20 00:00Z')").unwrap();
-    s.query("INSERT INTO e SELECT 1000 + n, '2024-01-01 00:00Z'::timestamptz + n * interval '1 hour' FROM generate_series(0, 1099) n WHERE n < 456 OR n > 960").unwrap();
-    let calls = [
-        "eventkit.maintain(as_of => '2024-02-25 12:00Z')",
-        "eventkit.drain_default('e')",
-        "eventkit.drop_old_partitions('e', '2024-01-10 00:00Z')",
-        "eventkit.create_partitions('e', '2024-02-18 00:00Z', '2024-03-10 00:00Z')",
-        "eventkit.backfill('src', 'e')",
-        "eventkit.drain_default('e', 0)",
-        "eventkit.drop_old_partitions('e', '2024-01-15 00:00Z')",
-        "eventkit.create_partition('e', '2024-02-05')",
-    ];
-    let sessions: Vec<Session> = calls.iter().map(|call| db.session(call).unwrap()).collect();
-    for _ in 0..5 {
-        for s in &sessions {
-            s.run(&format!("CALL {}", s.name()));
-        }
-        for s in &sessions {
-            if let Err(refused) = s.join() {
-                is_clean(&refused, s.name());
-            }
-        }
-    }
-    let heard: Vec<String> = sessions.iter().flat_map(Session::take_notices).collect();
-    assert!(!heard.join("\n").contains("deadlock"), "{heard:?}");
-    for call in calls {
-        s.query(&format!("CALL {call}")).unwrap_or_else(|failure| panic!("{failure}\n{call}"));
-    }
-    assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0");
-    assert_eq!(value(&s, "SELECT count(*) FROM (SELECT id FROM e GROUP BY id HAVING count(*) > 1) twice"), "0");
-    assert_eq!(
-        value(&s, "SELECT count(*) FROM src WHERE NOT EXISTS (SELECT FROM e WHERE (e.id, e.at) = (src.id, src.at))"),
-        "0"
-    );
-    // What had expired was the first fortnight, or as much as the retention of maintain tells besides.
-    assert_eq!(
-        number(&s, "SELECT count(*) FROM e WHERE at >= '2024-01-26' AND id >= 1000"),
-        number(&s, "SELECT count(*) FROM generate_series(0, 1099) n WHERE (n < 456 OR n > 960) AND n >= 25 * 24")
-    );
-    assert_eq!(
-        value(&s, "SELECT count(*) FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r' AND NOT relispartition"),
-        "0"
-    );
-    assert_eq!(value(&s, "SELECT count(*) FROM pg_constraint WHERE conname ~ '^partition_(bound|excludes)'"), "0");
 }
