@@ -31,6 +31,7 @@ AS $$
 DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
+  what CONSTANT pg_catalog.text := pg_catalog.format('change %s', child::pg_catalog.oid);
   planned eventkit.plan_step[];
   step eventkit.plan_step;
   phase eventkit.plan_step[] := '{}';
@@ -38,13 +39,18 @@ DECLARE
 BEGIN
   PERFORM eventkit.refuse_read_only('attach_partition');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  planned := ARRAY(SELECT p FROM eventkit.plan_attach_partition(parent, child, from_time, to_time) p ORDER BY p.step);
   -- Where COMMIT is not allowed, this says so before there is anything to lose.
+  IF alone THEN
+    COMMIT;
+  END IF;
+  planned := eventkit.plan_alone(what, pg_catalog.format('eventkit.plan_attach_partition(%L, %L, %L, %L)',
+    parent::pg_catalog.oid, child::pg_catalog.oid, eventkit.exact_time(from_time), eventkit.exact_time(to_time)));
   IF alone THEN
     COMMIT;
   END IF;
   FOREACH step IN ARRAY planned LOOP
     IF step.statement IS NULL THEN
+      PERFORM eventkit.release_session_lock(what);
       RAISE NOTICE '%', step.reason;
       RETURN;
     ELSIF step.statement OPERATOR(pg_catalog.<>) 'COMMIT' THEN
@@ -58,6 +64,7 @@ BEGIN
         COMMIT;
         PERFORM eventkit.abandon_attach(child, lock_timeout);
         COMMIT;
+        PERFORM eventkit.release_session_lock(what);
       END IF;
       PERFORM eventkit.raise_failure(failure, pg_catalog.format('Attaching %s to %s.', child, parent),
         'The table is not attached. Remove the cause, then call again.');
@@ -66,6 +73,7 @@ BEGIN
       COMMIT;
     END IF;
   END LOOP;
+  PERFORM eventkit.release_session_lock(what);
 END
 $$;
 

@@ -30,6 +30,7 @@ DECLARE
   -- The name is another table's after the hand-over.
   named CONSTANT pg_catalog.text := (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE c.oid OPERATOR(pg_catalog.=) "table");
+  what CONSTANT pg_catalog.text := pg_catalog.format('change %s', "table"::pg_catalog.oid);
   planned eventkit.plan_step[];
   step eventkit.plan_step;
   phase eventkit.plan_step[] := '{}';
@@ -39,14 +40,17 @@ BEGIN
   PERFORM eventkit.refuse_transaction_block('convert_table');
   COMMIT;
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  planned := ARRAY(SELECT p FROM eventkit.plan_convert_table("table", key, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit,
-    adopt_until, extend_keys) p ORDER BY p.step);
+  planned := eventkit.plan_alone(what, pg_catalog.format('eventkit.plan_convert_table(%L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L)',
+    "table"::pg_catalog.oid, key, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, eventkit.exact_time(adopt_until), extend_keys));
   COMMIT;
   FOREACH step IN ARRAY planned LOOP
     IF step.statement IS NULL THEN
+      PERFORM eventkit.release_session_lock(what);
       RAISE NOTICE '%', step.reason;
       RETURN;
     ELSIF pg_catalog.starts_with(step.statement, 'CALL eventkit.manage_partitions(') THEN
+      -- The table has been handed over; what follows may be done by several.
+      PERFORM eventkit.release_session_lock(what);
       CALL eventkit.manage_partitions(named::pg_catalog.regclass, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, lock_timeout);
       CONTINUE;
     ELSIF step.statement OPERATOR(pg_catalog.<>) 'COMMIT' THEN
@@ -59,10 +63,12 @@ BEGIN
     IF failure IS NOT NULL THEN
       PERFORM eventkit.abandon_attach("table", lock_timeout);
       COMMIT;
+      PERFORM eventkit.release_session_lock(what);
       PERFORM eventkit.raise_failure(failure, pg_catalog.format('Converting %s.', named),
         'Remove the cause, then call again: what is done stays, what was begun is undone.');
     END IF;
   END LOOP;
+  PERFORM eventkit.release_session_lock(what);
 END
 $$;
 

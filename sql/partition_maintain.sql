@@ -109,7 +109,7 @@ BEGIN
   partitions := 0;
   rows := 0;
   SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
-    pg_catalog.format('SELECT pg_catalog.to_jsonb(d)::pg_catalog.text FROM eventkit.due_work(%L, %L) d', parent::pg_catalog.oid, as_of),
+    pg_catalog.format('SELECT pg_catalog.to_jsonb(d)::pg_catalog.text FROM eventkit.due_work(%L, %L) d', parent::pg_catalog.oid, eventkit.exact_time(as_of)),
     pg_catalog.format('%s is not maintained', parent), locks) t;
   COMMIT;
   failure := done.failure;

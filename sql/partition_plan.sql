@@ -171,3 +171,39 @@ $$;
 
 COMMENT ON FUNCTION eventkit.raise_failure(jsonb, text, text) IS
 'Raises the error that try_plan has returned, if there is one, with a detail and a hint where it has none. SELECT eventkit.raise_failure(eventkit.try_plan(''{}'', ''2 seconds'', ''''), ''Nothing was done.'', ''Call again.'')';
+
+CREATE FUNCTION eventkit.plan_alone(what text, plan text) RETURNS eventkit.plan_step[]
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  planned eventkit.plan_step[];
+BEGIN
+  IF NOT eventkit.take_session_lock(what) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+      MESSAGE = 'another session is changing the same table',
+      DETAIL = format('One session at a time carries out %s.', regexp_replace(plan, '^eventkit.plan_([^(]*).*$', '\1')),
+      HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ~* ''eventkit.(attach_partition|convert_table|split_partition|unpartition_table)''; call again when it has ended.';
+  END IF;
+  EXECUTE format('SELECT ARRAY(SELECT p FROM %s p ORDER BY p.step)', plan) INTO planned;
+  RETURN planned;
+EXCEPTION
+  WHEN object_in_use THEN
+    RAISE;
+  WHEN query_canceled OR assert_failure OR OTHERS THEN
+    PERFORM eventkit.release_session_lock(what);
+    RAISE;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.plan_alone(text, text) IS
+'Takes the lock of a session that changes a table, and returns the plan made under it; the lock is released when there is none. SELECT eventkit.plan_alone(''change app.orders'', $$eventkit.plan_split_partition(''app.orders'')$$)';
+
+CREATE FUNCTION eventkit.exact_time("time" timestamptz) RETURNS text
+STABLE STRICT PARALLEL SAFE COST 10 LANGUAGE plpgsql
+-- As other styles write it the name of a zone may be read as that of another one.
+SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET TimeZone = 'UTC'
+AS $$ BEGIN RETURN "time"::text; END $$;
+
+COMMENT ON FUNCTION eventkit.exact_time(timestamptz) IS
+'Writes a time so that it is read as the same in any session. SELECT eventkit.exact_time(now())';

@@ -254,7 +254,7 @@ BEGIN
   retired := 0;
   failure := NULL;
   SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
-    pg_catalog.format('SELECT eventkit.departing_partitions(%L, %L, %L)::pg_catalog.oid[]::pg_catalog.text', parent::pg_catalog.oid, older_than, as_of),
+    pg_catalog.format('SELECT eventkit.departing_partitions(%L, %L, %L)::pg_catalog.oid[]::pg_catalog.text', parent::pg_catalog.oid, eventkit.exact_time(older_than), eventkit.exact_time(as_of)),
     pg_catalog.format('partitions of %s are not retired', parent), locks) t;
   failure := done.failure;
   departing := done.result::pg_catalog.oid[]::pg_catalog.regclass[];

@@ -78,7 +78,7 @@ $$;
 COMMENT ON FUNCTION eventkit.stop_capture(regclass, interval) IS
 'Ends the capture of changes of a table that a split_partition (name the partition) or unpartition_table has left which is not to be repeated, and names the copies that are left. SELECT eventkit.stop_capture(''app.visits'')';
 
-CREATE PROCEDURE eventkit.run_copying_plan(planned eventkit.plan_step[], parent text, lock_timeout interval)
+CREATE PROCEDURE eventkit.run_copying_plan(planned eventkit.plan_step[], parent text, lock_timeout interval, what text)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -90,6 +90,7 @@ DECLARE
 BEGIN
   FOREACH step IN ARRAY planned LOOP
     IF step.statement IS NULL THEN
+      PERFORM eventkit.release_session_lock(what);
       RAISE NOTICE '%', step.reason;
       RETURN;
     ELSIF step.statement OPERATOR(pg_catalog.=) 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ' THEN
@@ -110,6 +111,7 @@ BEGIN
     phase := '{}';
     COMMIT;
     IF failure IS NOT NULL THEN
+      PERFORM eventkit.release_session_lock(what);
       PERFORM eventkit.raise_failure(failure, pg_catalog.format('Copying rows of %s.', parent),
         'Remove the cause, then call again: what is finished stays, and changes are captured until all is done. To give up: SELECT eventkit.stop_capture(…).');
     END IF;
@@ -118,25 +120,28 @@ BEGIN
       copies := false;
     END IF;
   END LOOP;
+  PERFORM eventkit.release_session_lock(what);
 END
 $$;
 
-COMMENT ON PROCEDURE eventkit.run_copying_plan(eventkit.plan_step[], text, interval) IS
-'Runs a plan that copies rows while their changes are captured, and commits each transaction of it; split_partition and unpartition_table call it. CALL eventkit.run_copying_plan(''{}'', ''app.orders'', ''2 seconds'')';
+COMMENT ON PROCEDURE eventkit.run_copying_plan(eventkit.plan_step[], text, interval, text) IS
+'Runs a plan that copies rows while their changes are captured, and commits each transaction of it, then releases the lock named; split_partition and unpartition_table call it. CALL eventkit.run_copying_plan(''{}'', ''app.orders'', ''2 seconds'', ''change app.orders'')';
 
 CREATE PROCEDURE eventkit.split_partition(parent regclass, partition regclass DEFAULT NULL, lock_timeout interval DEFAULT '2 seconds')
 LANGUAGE plpgsql
 AS $$
 DECLARE
+  what CONSTANT pg_catalog.text := pg_catalog.format('change %s', parent::pg_catalog.oid);
+  named CONSTANT pg_catalog.text := parent::pg_catalog.text;
   planned eventkit.plan_step[];
 BEGIN
   -- Where COMMIT is not allowed, these two say so before there is anything to lose.
   PERFORM eventkit.refuse_transaction_block('split_partition');
   COMMIT;
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  planned := ARRAY(SELECT p FROM eventkit.plan_split_partition(parent, partition) p ORDER BY p.step);
+  planned := eventkit.plan_alone(what, pg_catalog.format('eventkit.plan_split_partition(%L, %L)', parent::pg_catalog.oid, partition::pg_catalog.oid));
   COMMIT;
-  CALL eventkit.run_copying_plan(planned, parent::pg_catalog.text, lock_timeout);
+  CALL eventkit.run_copying_plan(planned, named, lock_timeout, what);
 END
 $$;
 
@@ -152,15 +157,17 @@ CREATE PROCEDURE eventkit.unpartition_table(parent regclass, lock_timeout interv
 LANGUAGE plpgsql
 AS $$
 DECLARE
+  what CONSTANT pg_catalog.text := pg_catalog.format('change %s', parent::pg_catalog.oid);
+  named CONSTANT pg_catalog.text := parent::pg_catalog.text;
   planned eventkit.plan_step[];
 BEGIN
   -- Where COMMIT is not allowed, these two say so before there is anything to lose.
   PERFORM eventkit.refuse_transaction_block('unpartition_table');
   COMMIT;
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  planned := ARRAY(SELECT p FROM eventkit.plan_unpartition_table(parent) p ORDER BY p.step);
+  planned := eventkit.plan_alone(what, pg_catalog.format('eventkit.plan_unpartition_table(%L)', parent::pg_catalog.oid));
   COMMIT;
-  CALL eventkit.run_copying_plan(planned, parent::pg_catalog.text, lock_timeout);
+  CALL eventkit.run_copying_plan(planned, named, lock_timeout, what);
 END
 $$;
 

@@ -282,6 +282,8 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("plan_partition", "s", "r", 10_000.0, false),
     // Look at the transaction.
     ("in_transaction_block", "s", "u", 1.0, true),
+    ("exact_time", "s", "s", 10.0, true),
+    ("plan_alone", "v", "u", 100.0, false),
     ("refuse_read_only", "s", "u", 1.0, true),
     ("refuse_transaction_block", "s", "u", 1.0, true),
     // Write.

@@ -108,7 +108,7 @@ pub fn finish_backfill() -> Vec<Victim> {
         25,
         &format!("{PARENT}{SOURCE}{CHANGED}"),
         // When it has ended there is nothing to finish.
-        "DO $$ BEGIN IF EXISTS (SELECT FROM eventkit.backfills WHERE finished_at IS NULL OR changes IS NOT NULL) THEN CALL eventkit.finish_backfill('src', 'e'); END IF; END $$",
+        "DO $do$ BEGIN IF EXISTS (SELECT FROM eventkit.backfills WHERE finished_at IS NULL OR changes IS NOT NULL) THEN CALL eventkit.finish_backfill('src', 'e'); END IF; END $do$",
         &format!("{WHOLE_DAYS} AND {NO_STRAYS}"),
         SAME_ROWS,
     )]
@@ -172,8 +172,28 @@ pub fn unpartition_table() -> Vec<Victim> {
         35,
         &format!("{PLAIN}{CONVERT};\n"),
         // When all is done there is nothing to make plain.
-        "DO $$ BEGIN IF (SELECT relkind = 'p' FROM pg_class WHERE oid = 'e'::regclass) OR EXISTS (SELECT FROM pg_constraint WHERE NOT convalidated) THEN CALL eventkit.unpartition_table('e'); END IF; END $$",
+        "DO $do$ BEGIN IF (SELECT relkind = 'p' FROM pg_class WHERE oid = 'e'::regclass) OR EXISTS (SELECT FROM pg_constraint WHERE NOT convalidated) THEN CALL eventkit.unpartition_table('e'); END IF; END $do$",
         ROWS,
         &format!("{ROWS} AND (SELECT relkind = 'r' FROM pg_class WHERE oid = 'e'::regclass)"),
     )]
+}
+
+/// One of each procedure.
+pub fn all() -> Vec<Victim> {
+    [
+        create_partitions(),
+        attach_partition(),
+        backfill(),
+        catch_up(),
+        finish_backfill(),
+        drain_default(),
+        drop_old_partitions(),
+        maintain(),
+        convert_table(),
+        split_partition(),
+        unpartition_table(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
