@@ -169,4 +169,6 @@ fn period_steps(parent: &Parent, source: Option<&Source>, period: &Period, found
 }
 
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::partition::snapshot::{
 };
 use crate::partition::step::Lock;
 
-fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
+pub(super) fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
     Parent {
         schema: schema.into(),
         name: name.into(),
