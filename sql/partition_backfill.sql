@@ -85,7 +85,7 @@ DECLARE
   gone record;
 BEGIN
   FOR gone IN
-    SELECT b.source, b.parent, format('%I.%I', n.nspname, l.relname) AS changes, f.oid IS NOT NULL AS has_function
+    SELECT b.source, b.parent, CASE WHEN l.oid IS NOT NULL THEN format('%I.%I', n.nspname, l.relname) END AS changes, f.oid IS NOT NULL AS has_function
     FROM eventkit.backfills b
     LEFT JOIN pg_class l ON l.oid = b.changes AND pg_has_role(l.relowner, 'USAGE')
     LEFT JOIN pg_namespace n ON n.oid = l.relnamespace

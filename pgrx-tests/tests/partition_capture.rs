@@ -610,6 +610,17 @@ fn tables_that_are_dropped_in_the_middle() {
 }
 
 #[test]
+fn a_source_that_is_dropped_when_all_is_over_stops_no_other_backfill() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    s.query("DROP TABLE public.ev; CREATE TABLE public.other (id bigint PRIMARY KEY, at timestamptz)").unwrap();
+    s.query("CREATE TABLE app.other (id bigint, at timestamptz) PARTITION BY RANGE (at)").unwrap();
+    s.query("CALL eventkit.backfill('other', 'app.other')").unwrap();
+    assert_eq!(value(&s, "SELECT string_agg(source::text, ',') FROM eventkit.backfills"), "other");
+}
+
+#[test]
 fn a_dump_in_the_middle_goes_on_elsewhere() {
     let (db, s) = open(&tables(PLAIN));
     s.query("CALL eventkit.backfill('ev', 'app.ev', from_time => '2024-01-03')").unwrap();
