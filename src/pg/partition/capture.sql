@@ -6,6 +6,7 @@ SELECT jsonb_build_object(
   'key', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
       'name', a.attname,
+      'plain', (SELECT t.typtype IN ('b', 'e') AND t.typelem = 0 FROM pg_type t WHERE t.oid = a.atttypid),
       'equal', (
         SELECT format('OPERATOR(%I.%s)', n.nspname, q.oprname)
         FROM pg_amop o JOIN pg_operator q ON q.oid = o.amopopr JOIN pg_namespace n ON n.oid = q.oprnamespace

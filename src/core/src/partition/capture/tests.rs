@@ -35,7 +35,13 @@ fn source() -> Source {
 }
 
 fn column(name: &str) -> KeyColumn {
-    KeyColumn { name: name.into(), equal: "=".into(), parent_equal: "=".into(), parent_type: "bigint".into() }
+    KeyColumn {
+        name: name.into(),
+        equal: "=".into(),
+        parent_equal: "=".into(),
+        parent_type: "bigint".into(),
+        plain: true,
+    }
 }
 
 fn capture() -> Capture {
