@@ -379,7 +379,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) IS
-'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take two to three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. CALL eventkit.backfill(''public.events'', ''app.events'')';
+'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take about three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. CALL eventkit.backfill(''public.events'', ''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) FROM PUBLIC;
 

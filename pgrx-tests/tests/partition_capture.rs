@@ -767,7 +767,7 @@ fn a_writers_path_changes_nothing_of_the_capture() {
     );
     for table in ["plain", "by_domain"] {
         s.query(&format!("CALL eventkit.backfill('{table}', 'to_{table}')")).unwrap();
-        // A setting for each row is dear: only a domain, whose CHECK may call anything, has it.
+        // To set a path for each row costs: only a domain, whose CHECK may call anything, has it.
         assert_eq!(
             value(
                 &s,

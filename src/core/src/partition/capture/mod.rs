@@ -260,7 +260,7 @@ fn function(parent: &Parent, source: &Source, changes: &str, columns: &dyn Fn(&s
         old = columns("OLD."),
         cols = columns(""),
     );
-    // A setting for each row costs as much as the row. All names and operators are qualified, so only the functions of a domain's
+    // To set a path for each row is about a fifth of the cost. All names and operators are qualified, so only the functions of a domain's
     // CHECK could be found along the writer's path.
     let path = if pinned { "SET search_path = pg_catalog, pg_temp " } else { "" };
     format!(
