@@ -12,7 +12,7 @@ use super::suite::{Contender, Goal, Suite};
 /// All of them.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    let rows = Load { name: "partition-backfill-10r", size: Size::TEN_ROWS, days_of_article: 31, days_of_partman: 3 };
+    let rows = Load { name: "partition-backfill-10r", size: Size::TEN_ROWS, days_of_article: 11, days_of_partman: 2 };
     let days = Load { name: "partition-backfill-10d", size: Size::TEN_DAYS, days_of_article: 10, days_of_partman: 10 };
     vec![load(&rows, 1.4, 2.5), load(&days, 1.7, 14.0), writers(), quiet()]
 }
