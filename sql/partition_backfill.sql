@@ -269,17 +269,26 @@ COMMENT ON FUNCTION eventkit.copy_period(regclass, regclass, timestamp, text, in
 
 CREATE FUNCTION eventkit.backfill_next(
   source regclass, parent regclass, beside timestamp, newest_first boolean, from_time timestamptz, to_time timestamptz, verify text,
-  lock_timeout interval, caller_search_path text) RETURNS timestamp
+  lock_timeout interval, caller_search_path text, OUT period timestamp, OUT failure jsonb)
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  period CONSTANT timestamp := eventkit.next_backfill_period(source, parent, beside, newest_first, from_time, to_time);
+  detail text;
+  hint text;
 BEGIN
-  IF period IS NOT NULL THEN
-    PERFORM eventkit.copy_period(source, parent, period, verify, lock_timeout, caller_search_path);
+  period := eventkit.next_backfill_period(source, parent, beside, newest_first, from_time, to_time);
+  IF period IS NULL THEN
+    RETURN;
   END IF;
-  RETURN period;
+  BEGIN
+    PERFORM eventkit.copy_period(source, parent, period, verify, lock_timeout, caller_search_path);
+  -- What a row of this period is to blame for stops no other. A foreign key is mostly one whose table is to be backfilled first.
+  EXCEPTION WHEN not_null_violation OR unique_violation OR check_violation OR exclusion_violation OR data_exception THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    failure := jsonb_build_object('state', SQLSTATE, 'message', SQLERRM, 'detail', detail, 'hint', hint);
+    RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = detail, HINT = hint;
+  END;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   PERFORM eventkit.release_backfill(source, parent);
   RAISE;
@@ -287,7 +296,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.backfill_next(regclass, regclass, timestamp, boolean, timestamptz, timestamptz, text, interval, text) IS
-'Copies the next period of the source beside another one into a partition of its own and returns it; NULL at the end. SELECT eventkit.backfill_next(''public.events'', ''app.events'', NULL, true, NULL, NULL, ''count'', ''2 seconds'', current_setting(''search_path''))';
+'Copies the next period of the source beside another one into a partition of its own and returns it; NULL at the end. A period whose rows break a constraint is passed over with a warning, and the error returned. SELECT * FROM eventkit.backfill_next(''public.events'', ''app.events'', NULL, true, NULL, NULL, ''count'', ''2 seconds'', current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.warn_left_behind(source regclass, parent regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -309,6 +318,27 @@ $$;
 
 COMMENT ON FUNCTION eventkit.warn_left_behind(regclass, regclass) IS
 'Warns of rows that no backfill moves, if there are any. SELECT eventkit.warn_left_behind(''public.events'', ''app.events'')';
+
+CREATE FUNCTION eventkit.refuse_failed_periods(failures jsonb[], source regclass, parent regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  many CONSTANT int := cardinality(failures);
+BEGIN
+  IF many > 0 THEN
+    PERFORM eventkit.release_backfill(source, parent);
+    PERFORM eventkit.raise_failure(
+      CASE WHEN many = 1 THEN failures[1]
+        ELSE failures[1] || jsonb_build_object('message', format('%s (and %s more)', failures[1] ->> 'message', many - 1),
+          'detail', concat_ws(E'\n', nullif(failures[1] ->> 'detail', ''), (SELECT string_agg(f ->> 'message', E'\n' ORDER BY n) FROM unnest(failures[2:]) WITH ORDINALITY u (f, n)))) END,
+      NULL, NULL);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.refuse_failed_periods(jsonb[], regclass, regclass) IS
+'Raises the error of the periods that a backfill has passed over, if there are any, after the lock is given back. SELECT eventkit.refuse_failed_periods(''{}'', ''public.events'', ''app.events'')';
 
 CREATE FUNCTION eventkit.close_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -358,7 +388,9 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  copied pg_catalog.record;
   period pg_catalog.timestamp;
+  failures pg_catalog.jsonb[] := '{}';
 BEGIN
   -- Where COMMIT is not allowed, these two say so before there is anything to lose.
   PERFORM eventkit.refuse_transaction_block('backfill');
@@ -369,17 +401,22 @@ BEGIN
   LOOP
     -- Rows, their count and the changes noted are read from one snapshot.
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
-    period := eventkit.backfill_next(source, parent, period, newest_first, from_time, to_time, verify, lock_timeout, caller_search_path);
+    copied := eventkit.backfill_next(source, parent, period, newest_first, from_time, to_time, verify, lock_timeout, caller_search_path);
+    period := copied.period;
     EXIT WHEN period IS NULL;
+    IF copied.failure IS NOT NULL THEN
+      failures := pg_catalog.array_append(failures, copied.failure);
+    END IF;
     COMMIT;
   END LOOP;
   COMMIT;
+  PERFORM eventkit.refuse_failed_periods(failures, source, parent);
   PERFORM eventkit.close_backfill(source, parent, lock_timeout);
 END
 $$;
 
 COMMENT ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) IS
-'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take about three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. CALL eventkit.backfill(''public.events'', ''app.events'')';
+'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take about three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. A period with a row that breaks a constraint is passed over with a warning, the others are copied, and the error that names it comes at the end. CALL eventkit.backfill(''public.events'', ''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) FROM PUBLIC;
 

@@ -331,6 +331,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("apply_changes", "v", "u", 100.0, false),
     ("apply_last_changes", "v", "u", 100.0, false),
     ("backfill_next", "v", "u", 100.0, false),
+    ("refuse_failed_periods", "v", "u", 100.0, false),
     ("begin_capture", "v", "u", 100.0, false),
     ("catch_up", "v", "u", 100.0, false),
     ("catch_up_next", "v", "u", 100.0, false),

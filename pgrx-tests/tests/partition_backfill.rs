@@ -670,18 +670,74 @@ fn a_referenced_table_of_somebody_else_is_waited_for_too() {
 }
 
 #[test]
-fn a_failed_day_leaves_the_newer_ones_and_is_named() {
+fn a_failed_day_is_named_and_the_others_are_copied() {
     let (_db, s) = database(ARTICLE);
     s.query("ALTER TABLE public.chats DROP CONSTRAINT chats_pkey CASCADE").unwrap();
     s.query("INSERT INTO public.chats VALUES (30, '2022-01-02 05:00+00')").unwrap();
     let refused = s.query("CALL eventkit.backfill('chats', 'app.chats', capture => false)").unwrap_err();
     assert_eq!(refused.sqlstate, "23505");
     assert!(refused.message.starts_with("period 2022-01-02: ") && refused.hint.is_some(), "{refused}");
-    assert_eq!(value(&s, "SELECT string_agg(partition::text, ' ') FROM eventkit.partitions"), "app.chats_20220103");
+    assert_eq!(
+        value(&s, "SELECT string_agg(partition::text, ' ' ORDER BY from_time) FROM eventkit.partitions"),
+        "app.chats_20220101 app.chats_20220103"
+    );
     assert_eq!((leftovers(&s), strays(&s, "app")), ("0".to_owned(), "0".to_owned()));
     s.query("DELETE FROM public.chats WHERE ctid = (SELECT max(ctid) FROM public.chats WHERE id = 30)").unwrap();
     s.query("CALL eventkit.backfill('chats', 'app.chats', capture => false)").unwrap();
     assert_eq!(content(&s, "public.chats", "id, created_at"), content(&s, "app.chats", "id, created_at"));
+}
+
+#[test]
+fn bad_rows_in_two_days_leave_these_absent_and_the_others_whole() {
+    let (_db, s) = database(
+        "CREATE TABLE src (id int, at timestamptz, n int); CREATE TABLE dst (id int NOT NULL, at timestamptz NOT NULL, n int CHECK (n > 0), PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+         INSERT INTO src SELECT i, timestamptz '2024-01-01 00:00Z' + i * interval '1 hour', 1 FROM generate_series(0, 143) i;
+         CREATE UNIQUE INDEX ON src (id, at);
+         INSERT INTO src VALUES (NULL, '2024-01-05 05:00Z', 1), (NULL, '2024-01-02 07:00Z', 1)",
+    );
+    let days = "SELECT string_agg(to_char(from_time AT TIME ZONE 'UTC', 'DD') || ':' || (SELECT count(*) FROM dst WHERE at >= from_time AND at < to_time), ' ' ORDER BY from_time) FROM eventkit.partitions WHERE parent = 'dst'::regclass";
+    s.query("ALTER TABLE src REPLICA IDENTITY FULL").unwrap();
+    let _ = s.take_notices();
+    let refused = s.query("CALL eventkit.backfill('src', 'dst', capture => false)").unwrap_err();
+    assert_eq!(refused.sqlstate, "23502");
+    assert!(
+        refused.message.starts_with("period 2024-01-05: ") && refused.message.ends_with("(and 1 more)"),
+        "{refused}"
+    );
+    assert!(refused.detail.as_ref().is_some_and(|detail| detail.contains("period 2024-01-02: ")), "{refused:?}");
+    assert!(
+        refused.hint.as_ref().is_some_and(|hint| hint.contains("CALL eventkit.backfill('public.src', 'public.dst')")),
+        "{refused:?}"
+    );
+    let told = s.take_notices().join("\n");
+    assert!(
+        told.contains("period 2024-01-05: ") && told.contains("period 2024-01-02: ") && !told.contains("is done"),
+        "{told}"
+    );
+    assert_eq!(value(&s, days), "01:24 03:24 04:24 06:24");
+    assert_eq!((leftovers(&s), strays(&s, "public")), ("0".to_owned(), "0".to_owned()));
+    // Another cause in one of them; the other one is right now.
+    s.query("UPDATE src SET n = 0 WHERE id = 100; DELETE FROM src WHERE id IS NULL").unwrap();
+    let refused = s.query("CALL eventkit.backfill('src', 'dst', capture => false)").unwrap_err();
+    assert!(
+        refused.sqlstate == "23514"
+            && refused.message.starts_with("period 2024-01-05: ")
+            && !refused.message.contains("(and"),
+        "{refused}"
+    );
+    assert_eq!(value(&s, days), "01:24 02:24 03:24 04:24 06:24");
+    s.query("UPDATE src SET n = 1 WHERE id = 100").unwrap();
+    s.query("CALL eventkit.backfill('src', 'dst', capture => false)").unwrap();
+    assert_eq!(value(&s, days), "01:24 02:24 03:24 04:24 05:24 06:24");
+    assert_eq!(content(&s, "src", "id, at, n"), content(&s, "dst", "id, at, n"));
+    // Nobody is kept from a backfill by what failed.
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        ),
+        "0"
+    );
 }
 
 #[test]
