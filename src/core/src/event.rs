@@ -47,7 +47,11 @@ pub trait Event<'a>: Copy {
     /// The event's time, `None` when it has none. Errors: those of [`time::of_value`].
     #[inline]
     fn time(&self, key: &mut Key<'_>, clock: &mut Clock) -> Result<Option<Micros>> {
-        time::of_value(&self.get(key)?, clock)
+        // Looked at where it lies: a copy made at once waits for the stores that wrote it.
+        match self.get(key) {
+            Ok(ref value) => time::of_value(value, clock),
+            Err(error) => Err(error),
+        }
     }
 }
 

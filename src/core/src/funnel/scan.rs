@@ -175,13 +175,13 @@ impl<const TIMES: bool> Scanner<TIMES> {
         let mut clock = Clock::default();
         let mut in_order = true;
         for_each_while(source, argument, &mut *poll, |position, element| {
-            let Some(event) = element.event else { return Ok(true) };
+            let Some(event) = &element.event else { return Ok(true) };
             if !counting.holds(position) {
                 return Ok(true);
             }
             let name = event.get(&mut name_key)?;
-            let matched = steps.matched(&name, &event, scratch)?;
-            let excluded = exclusions.matched(&name, &event, scratch)?;
+            let matched = steps.matched(&name, event, scratch)?;
+            let excluded = exclusions.matched(&name, event, scratch)?;
             if matched == 0 && excluded == 0 && !*every_event {
                 return Ok(true);
             }
@@ -193,7 +193,7 @@ impl<const TIMES: bool> Scanner<TIMES> {
                 place: u32::try_from(position - 1).unwrap_or(u32::MAX),
                 steps: matched,
                 excluded,
-                hold: if rules.hold && matched != 0 { held.number(&event, scratch)? } else { 0 },
+                hold: if rules.hold && matched != 0 { held.number(event, scratch)? } else { 0 },
                 counts: match rules.mode {
                     Mode::Strict => true,
                     Mode::StrictSteps => matched != 0,
@@ -284,11 +284,15 @@ impl<const TIMES: bool> Scanner<TIMES> {
         let (mut name_key, mut time_key) = (Key::new(name_key), Key::new(time_key));
         let mut clock = Clock::default();
         for_each_while(source, argument, poll, |position, element| {
-            let Some(event) = element.event else { return Ok(true) };
+            let Some(event) = &element.event else { return Ok(true) };
             if !counting.holds(position) {
                 return Ok(true);
             }
-            let matched = steps.matched(&event.get(&mut name_key)?, &event, scratch)?;
+            // Event and value are looked at where they lie: a copy made at once waits for the stores that wrote it.
+            let matched = match event.get(&mut name_key) {
+                Ok(ref name) => steps.matched(name, event, scratch)?,
+                Err(error) => return Err(error),
+            };
             if matched == 0 && !*every_event {
                 return Ok(true);
             }
