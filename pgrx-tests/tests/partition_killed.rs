@@ -1,83 +1,35 @@
-//! SIGKILL of the backend, then of the whole server, at every step of each procedure; the next call makes it good.
+//! SIGKILL of the backend, then of the whole server, in every transaction of each procedure; the next call makes it good.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod common;
 
+use common::stops::{Victim, are_killed_in_every_transaction};
 use common::victims;
 
-#[test]
-fn create_partitions_is_killed_at_every_step() {
-    for victim in victims::create_partitions() {
-        victim.is_killed_at_every_step();
-    }
+/// The calls of one server are killed together: to make and to start one takes longer than the calls.
+fn all_of(victims: Vec<Vec<Victim>>) {
+    are_killed_in_every_transaction(&victims.into_iter().flatten().collect::<Vec<_>>());
 }
 
 #[test]
-fn attach_partition_is_killed_at_every_step() {
-    for victim in victims::attach_partition() {
-        victim.is_killed_at_every_step();
-    }
+fn what_makes_and_retires_partitions_is_killed() {
+    all_of(vec![
+        victims::create_partitions(),
+        victims::attach_partition(),
+        victims::drain_default(),
+        victims::drop_old_partitions(),
+        victims::maintain(),
+    ]);
 }
 
 #[test]
-fn backfill_is_killed_at_every_step() {
-    for victim in victims::backfill() {
-        victim.is_killed_at_every_step();
-    }
-}
-
-#[test]
-fn catch_up_is_killed_at_every_step() {
-    for victim in victims::catch_up() {
-        victim.is_killed_at_every_step();
-    }
-}
-
-#[test]
-fn finish_backfill_is_killed_at_every_step() {
-    for victim in victims::finish_backfill() {
-        victim.is_killed_at_every_step();
-    }
-}
-
-#[test]
-fn drain_default_is_killed_at_every_step() {
-    for victim in victims::drain_default() {
-        victim.is_killed_at_every_step();
-    }
-}
-
-#[test]
-fn drop_old_partitions_is_killed_at_every_step() {
-    for victim in victims::drop_old_partitions() {
-        victim.is_killed_at_every_step();
-    }
-}
-
-#[test]
-fn maintain_is_killed_at_every_step() {
-    for victim in victims::maintain() {
-        victim.is_killed_at_every_step();
-    }
-}
-
-#[test]
-fn convert_table_is_killed_at_every_step() {
-    for victim in victims::convert_table() {
-        victim.is_killed_at_every_step();
-    }
-}
-
-#[test]
-fn split_partition_is_killed_at_every_step() {
-    for victim in victims::split_partition() {
-        victim.is_killed_at_every_step();
-    }
-}
-
-#[test]
-fn unpartition_table_is_killed_at_every_step() {
-    for victim in victims::unpartition_table() {
-        victim.is_killed_at_every_step();
-    }
+fn what_copies_and_converts_tables_is_killed() {
+    all_of(vec![
+        victims::backfill(),
+        victims::catch_up(),
+        victims::finish_backfill(),
+        victims::convert_table(),
+        victims::split_partition(),
+        victims::unpartition_table(),
+    ]);
 }

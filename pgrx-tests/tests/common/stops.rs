@@ -10,17 +10,21 @@ use super::{lines, number, value};
 /// Counts every DDL command, and every row that passes a `CHECK (stops.pass())`; the one whose turn it is sleeps.
 const STOPS: &str = "
 CREATE SCHEMA stops; CREATE SEQUENCE stops.seen; CREATE TABLE stops.at (n bigint); INSERT INTO stops.at VALUES (0);
-CREATE FUNCTION stops.pass() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
-  IF nextval('stops.seen') = (SELECT a.n FROM stops.at a) THEN
+CREATE TABLE stops.steps (n bigint, transaction xid8);
+CREATE FUNCTION stops.pass() RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  step CONSTANT bigint := nextval('stops.seen');
+  stop CONSTANT bigint := (SELECT a.n FROM stops.at a);
+BEGIN
+  IF stop = 0 THEN
+    INSERT INTO stops.steps VALUES (step, pg_current_xact_id());
+  ELSIF step = stop THEN
     PERFORM set_config('application_name', 'stopped', false); PERFORM pg_sleep(3600);
   END IF;
   RETURN true; END $$;
 CREATE FUNCTION stops.command() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM stops.pass(); END $$;";
 
-/// The steps of one server that are killed together.
-const TOGETHER: usize = 40;
-
-/// A call that is stopped at each of its steps.
+/// A call that is stopped at its steps.
 pub struct Victim {
     /// How many steps it has at least.
     pub steps: i64,
@@ -35,52 +39,6 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// Kills the call at each of its steps: once its backend, then, when it runs again, the whole server at another step.
-    /// A third call has to end with exactly what a call that nobody stopped leaves behind.
-    pub fn is_killed_at_every_step(&self) {
-        let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap())
-            .setting("max_connections = 150")
-            .setting("max_worker_processes = 60")
-            .setting("autovacuum = off")
-            .start()
-            .unwrap();
-        let start = self.prepare(&cluster, "");
-        let (steps, expected) = self.unharmed(&start);
-        let all: Vec<i64> = (1..=steps).collect();
-        for together in all.chunks(TOGETHER) {
-            let first: Vec<Session> = together.iter().map(|n| self.stopped(start.copy(*n), *n)).collect();
-            all_stopped(&start, &first, &self.call);
-            let restarts = cluster.log().unwrap().matches("reinitializing").count();
-            cluster.kill_backend(first[0].pid()).unwrap();
-            // The server answers for a moment before it notices.
-            while cluster.log().unwrap().matches("reinitializing").count() == restarts {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            cluster.wait_until_ready().unwrap();
-            drop(first);
-            let again = together.iter().map(|n| {
-                let s = self.after_kill(&start, *n, "backend");
-                self.stopped(s, 1 + n / 2)
-            });
-            let again: Vec<Session> = again.collect();
-            all_stopped(&start, &again, &self.call);
-            cluster.kill_server().unwrap();
-            drop(again);
-            cluster.start_server().unwrap();
-            for n in together {
-                let s = self.after_kill(&start, *n, "server");
-                s.query("UPDATE stops.at SET n = 0").unwrap();
-                s.query(&self.call).unwrap_or_else(|failure| panic!("{failure}\nafter step {n} of {}", self.call));
-                self.is_true(&s, &self.done, &format!("the last call after step {n}"));
-                assert_eq!(holds(&s), expected, "after step {n} of {}", self.call);
-            }
-            let s = Session::open(&cluster, "postgres", "cleaner").unwrap();
-            for n in together {
-                s.query(&format!("DROP DATABASE {}_{n} WITH (FORCE)", start.name)).unwrap();
-            }
-        }
-    }
-
     /// Makes the database that the others are copies of.
     pub fn prepare<'a>(&self, cluster: &'a Cluster, options: &str) -> Start<'a> {
         static MADE: AtomicU32 = AtomicU32::new(0);
@@ -157,22 +115,94 @@ impl Victim {
         assert_eq!(holds(&s), expected, "{}", self.call);
     }
 
-    fn stopped(&self, s: Session, at: i64) -> Session {
-        s.query(&format!("UPDATE stops.at SET n = {at}; SELECT setval('stops.seen', 1, false)")).unwrap();
-        s.run(&self.call);
-        s
-    }
-
-    fn after_kill(&self, start: &Start<'_>, n: i64, killed: &str) -> Session {
-        let s = start.session(n);
-        self.is_true(&s, &self.whole, &format!("{killed} killed, step {n}"));
-        s
-    }
-
     /// Asserts that a condition holds.
     pub fn is_true(&self, s: &Session, condition: &str, when: &str) {
         let holds = value(s, &format!("SELECT {condition}"));
         assert_eq!(holds, "t", "{when}: {condition}\n{}\n{:#?}", self.call, self::holds(s));
+    }
+}
+
+/// A call and the copies in which it is stopped, one for each of these steps.
+struct Killed<'a> {
+    victim: &'a Victim,
+    start: Start<'a>,
+    expected: Vec<String>,
+    steps: Vec<i64>,
+}
+
+impl<'a> Killed<'a> {
+    /// The first, middle and last step of each transaction. Between two steps of one nothing is written that a kill leaves.
+    fn of(victim: &'a Victim, cluster: &'a Cluster) -> Self {
+        let start = victim.prepare(cluster, "");
+        let (_, expected) = victim.unharmed(&start);
+        let steps: Vec<i64> = lines(
+            &start.session(0),
+            "SELECT DISTINCT unnest(ARRAY[min(n), percentile_disc(0.5) WITHIN GROUP (ORDER BY n), max(n)]) FROM stops.steps GROUP BY transaction ORDER BY 1",
+        )
+        .iter()
+        .map(|n| n.parse().unwrap())
+        .collect();
+        assert!(steps.len() > 2, "{steps:?}: {}", victim.call);
+        Self { victim, start, expected, steps }
+    }
+
+    /// Calls in each copy, the n-th in a session of its own, until all of them have come to their steps.
+    fn stopped(&self, session: impl Fn(i64) -> Session, step: impl Fn(i64) -> i64) -> Vec<Session> {
+        let stopped: Vec<Session> = self
+            .steps
+            .iter()
+            .map(|n| {
+                let s = session(*n);
+                let at = step(*n);
+                s.query(&format!("UPDATE stops.at SET n = {at}; SELECT setval('stops.seen', 1, false)")).unwrap();
+                s.run(&self.victim.call);
+                s
+            })
+            .collect();
+        all_stopped(&self.start, &stopped, &self.victim.call);
+        stopped
+    }
+
+    fn after_kill(&self, n: i64, killed: &str) -> Session {
+        let s = self.start.session(n);
+        self.victim.is_true(&s, &self.victim.whole, &format!("{killed} killed, step {n}"));
+        s
+    }
+}
+
+/// Kills calls in each of their transactions: once a backend, then, when they run again, the whole server at other steps.
+/// A third call has to end with exactly what a call that nobody stopped leaves behind.
+pub fn are_killed_in_every_transaction(victims: &[Victim]) {
+    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap())
+        .setting("max_connections = 300")
+        .setting("max_worker_processes = 100")
+        .setting("autovacuum = off")
+        .start()
+        .unwrap();
+    let killed: Vec<Killed<'_>> = victims.iter().map(|victim| Killed::of(victim, &cluster)).collect();
+    let stopped: Vec<Vec<Session>> = killed.iter().map(|k| k.stopped(|n| k.start.copy(n), |n| n)).collect();
+    let restarts = cluster.log().unwrap().matches("reinitializing").count();
+    cluster.kill_backend(stopped[0][0].pid()).unwrap();
+    // The server answers for a moment before it notices.
+    while cluster.log().unwrap().matches("reinitializing").count() == restarts {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    cluster.wait_until_ready().unwrap();
+    drop(stopped);
+    let again: Vec<Vec<Session>> =
+        killed.iter().map(|k| k.stopped(|n| k.after_kill(n, "backend"), |n| 1 + n / 2)).collect();
+    cluster.kill_server().unwrap();
+    drop(again);
+    cluster.start_server().unwrap();
+    for k in &killed {
+        let call = &k.victim.call;
+        for n in &k.steps {
+            let s = k.after_kill(*n, "server");
+            s.query("UPDATE stops.at SET n = 0").unwrap();
+            s.query(call).unwrap_or_else(|failure| panic!("{failure}\nafter step {n} of {call}"));
+            k.victim.is_true(&s, &k.victim.done, &format!("the last call after step {n}"));
+            assert_eq!(holds(&s), k.expected, "after step {n} of {call}");
+        }
     }
 }
 
