@@ -25,7 +25,7 @@ each contender, detoasting alone as well, takes once or twice its time, dependin
 ";
 
 /// The settings worth knowing when reading a result.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "shared_buffers",
     "work_mem",
     "maintenance_work_mem",
@@ -33,6 +33,7 @@ const SETTINGS: [&str; 8] = [
     "fsync",
     "jit",
     "max_parallel_workers_per_gather",
+    "max_parallel_maintenance_workers",
     "default_toast_compression",
 ];
 

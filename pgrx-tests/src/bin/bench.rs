@@ -52,6 +52,8 @@ fn bench() -> Result<usize> {
         "max_wal_size = '8GB'",
         "jit = off",
         "max_parallel_workers_per_gather = 0",
+        // The processor time of workers that build an index is in nobody's column.
+        "max_parallel_maintenance_workers = 0",
         "default_toast_compression = 'pglz'",
         // A vacuum that comes by is nobody's cost.
         "autovacuum = off",
