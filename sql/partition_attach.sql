@@ -50,7 +50,9 @@ BEGIN
   END IF;
   FOREACH step IN ARRAY planned LOOP
     IF step.statement IS NULL THEN
-      PERFORM eventkit.release_session_lock(what);
+      IF alone THEN
+        PERFORM eventkit.release_session_lock(what);
+      END IF;
       RAISE NOTICE '%', step.reason;
       RETURN;
     ELSIF step.statement OPERATOR(pg_catalog.<>) 'COMMIT' THEN
@@ -73,7 +75,10 @@ BEGIN
       COMMIT;
     END IF;
   END LOOP;
-  PERFORM eventkit.release_session_lock(what);
+  -- Inside of a transaction block the lock ends with it.
+  IF alone THEN
+    PERFORM eventkit.release_session_lock(what);
+  END IF;
 END
 $$;
 

@@ -277,6 +277,8 @@ DECLARE
   detail text;
   hint text;
 BEGIN
+  -- A split may have given the parent's foreign keys to its partitions since the snapshot of the last period.
+  PERFORM eventkit.hold_foreign_keys(parent);
   period := eventkit.next_backfill_period(source, parent, beside, newest_first, from_time, to_time);
   IF period IS NULL THEN
     RETURN;

@@ -13,6 +13,8 @@ DECLARE
   batch tid[];
   hours bigint[];
   next_period timestamp;
+  detail text;
+  hint text;
 BEGIN
   taken := 0;
   copied_periods := 0;
@@ -41,7 +43,13 @@ BEGIN
         WHERE NOT EXISTS (
           SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.period = s.period)
       LOOP
-        PERFORM eventkit.copy_period(source, parent, next_period, 'count', lock_timeout, caller_search_path);
+        BEGIN
+          PERFORM eventkit.copy_period(source, parent, next_period, 'count', lock_timeout, caller_search_path);
+        EXCEPTION WHEN unique_violation OR exclusion_violation THEN
+          -- No rows that trade values: the period would be copied again and again for the same end.
+          GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+          RAISE EXCEPTION USING ERRCODE = 'data_exception', MESSAGE = SQLERRM, DETAIL = detail, HINT = hint;
+        END;
         copied_periods := copied_periods + 1;
       END LOOP;
       IF copied_periods > 0 THEN

@@ -8,7 +8,15 @@ AS $$
   SELECT k.oid FROM pg_constraint k
   WHERE k.contype = 'f' AND k.conrelid = $1 AND k.conparentid = 0 AND k.confrelid <> $1 AND k.convalidated
     -- It is added again by the caller.
-    AND (SELECT bool_and(has_column_privilege(k.confrelid, a, 'REFERENCES')) FROM unnest(k.confkey) a)
+    AND (SELECT bool_and(has_column_privilege(k.confrelid, a, 'REFERENCES') AND has_column_privilege(p.relowner, k.confrelid, a, 'REFERENCES'))
+      FROM unnest(k.confkey) a, pg_class p WHERE p.oid = $1)
+    -- A cascade into the key of the partitions moves a row from one to another only where the parent has the key.
+    AND NOT (k.confupdtype <> 'a' AND k.confupdtype <> 'r' AND EXISTS (
+      SELECT FROM pg_partitioned_table t WHERE t.partrelid = $1 AND t.partattrs[0] = ANY (k.conkey)))
+    -- Its name has to be free in each partition.
+    AND NOT EXISTS (
+      SELECT FROM pg_inherits i JOIN pg_constraint c ON c.conrelid = i.inhrelid
+      WHERE i.inhparent = $1 AND c.conname = k.conname AND c.conparentid <> k.oid)
     -- A partitioned table has no key that is not proved.
     AND NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1 AND c.relkind <> 'r')
   ORDER BY k.conname
@@ -39,41 +47,44 @@ AS $$
   SELECT m.constraint_id, i.inhrelid::regclass, m.name, m.definition, m.comment
   FROM pg_inherits i CROSS JOIN LATERAL eventkit.marked_foreign_keys(i.inhrelid) m
   WHERE i.inhparent = $1
-    -- While they wait all partitions have them: a few tell, however many there are.
+    -- While they wait all partitions have them: the oldest tell, however many there are.
     AND EXISTS (
-      SELECT FROM (SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = $1 LIMIT 4) h
+      SELECT FROM (SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = $1 ORDER BY h.inhrelid LIMIT 4) h
       CROSS JOIN LATERAL eventkit.marked_foreign_keys(h.inhrelid) o)
 $$;
 
 COMMENT ON FUNCTION eventkit.waiting_foreign_keys(regclass) IS
 'Lists the foreign keys that partitions have, each for itself, and that wait to be their parent''s. SELECT * FROM eventkit.waiting_foreign_keys(''app.events'')';
 
-CREATE FUNCTION eventkit.hold_foreign_key(partition regclass, name name, definition text, comment text) RETURNS void
+CREATE FUNCTION eventkit.hold_foreign_key(partition regclass, name name, definition text, comment text, proved boolean) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', partition, name, definition);
+  EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s%s', partition, name, definition, CASE WHEN NOT proved THEN ' NOT VALID' END);
   -- One line, so that what stands behind it is the key's own.
   EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', name, partition, concat_ws(E'\n', 'waits for eventkit.split_partition', comment));
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.hold_foreign_key(regclass, name, text, text) IS
-'Gives a partition a foreign key that holds for every change from now on, and marks it as one that waits to be the parent''s. SELECT eventkit.hold_foreign_key(''app.events_20231231'', ''event_fk'', ''FOREIGN KEY (id) REFERENCES public.events(id)'', NULL)';
+COMMENT ON FUNCTION eventkit.hold_foreign_key(regclass, name, text, text, boolean) IS
+'Gives a partition a foreign key that holds for every change from now on, proved for its rows if asked, and marks it as one that waits to be the parent''s. SELECT eventkit.hold_foreign_key(''app.events_20231231'', ''event_fk'', ''FOREIGN KEY (id) REFERENCES public.events(id)'', NULL, true)';
 
 CREATE FUNCTION eventkit.hold_foreign_keys(parent regclass, gone regclass DEFAULT NULL) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT eventkit.hold_foreign_key(i.inhrelid, w.name, w.definition, w.comment)
+  -- Under the locks of the exchange no row is read.
+  SELECT eventkit.hold_foreign_key(i.inhrelid, w.name, w.definition, w.comment, $2 IS NULL)
   FROM (
     SELECT f.name, f.definition, f.comment FROM eventkit.waiting_foreign_keys($1) f
     UNION
     -- The partition that makes place for its parts may have been the only one.
     SELECT f.name, f.definition, f.comment FROM eventkit.marked_foreign_keys($2) f) w
   JOIN pg_inherits i ON i.inhparent = $1 AND NOT i.inhdetachpending
-  WHERE NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = i.inhrelid AND k.conname = w.name)
+  WHERE NOT EXISTS (
+    SELECT FROM pg_constraint k WHERE k.conrelid = i.inhrelid AND k.conname = w.name AND k.contype = 'f'
+      AND regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') = w.definition)
   ORDER BY i.inhrelid, w.name
 $$;
 
@@ -92,7 +103,7 @@ BEGIN
     FROM eventkit.loose_foreign_keys(parent) l JOIN pg_constraint k ON k.oid = l ORDER BY k.conname
   LOOP
     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', parent, key.conname);
-    PERFORM eventkit.hold_foreign_key(i.inhrelid, key.conname, key.definition, key.comment)
+    PERFORM eventkit.hold_foreign_key(i.inhrelid, key.conname, key.definition, key.comment, false)
       FROM pg_inherits i WHERE i.inhparent = parent ORDER BY i.inhrelid;
   END LOOP;
 END
@@ -111,9 +122,25 @@ DECLARE
 BEGIN
   PERFORM eventkit.hold_foreign_keys(parent);
   FOR key IN
-    SELECT DISTINCT w.name, w.definition, w.comment, array_agg(w.partition) OVER (PARTITION BY w.name) AS partitions
-    FROM eventkit.waiting_foreign_keys(parent) w ORDER BY w.name
+    SELECT DISTINCT ON (w.name) w.name, w.definition, w.comment, array_agg(w.partition) OVER (PARTITION BY w.name) AS partitions
+    FROM eventkit.waiting_foreign_keys(parent) w ORDER BY w.name, w.comment
   LOOP
+    -- Somebody has given it back to the parent: the partitions have it from there.
+    IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = parent AND k.conname = key.name AND k.contype = 'f' AND pg_get_constraintdef(k.oid) = key.definition) THEN
+      FOR held IN
+        SELECT k.conrelid::regclass AS partition FROM pg_constraint k
+        WHERE k.conrelid = ANY (key.partitions) AND k.conname = key.name AND k.contype = 'f' AND k.conparentid = 0
+      LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', held.partition, key.name);
+      END LOOP;
+      FOR held IN
+        SELECT k.conrelid::regclass AS partition FROM pg_constraint k
+        WHERE k.conrelid = ANY (key.partitions) AND k.conname = key.name AND k.contype = 'f'
+      LOOP
+        EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS NULL', key.name, held.partition);
+      END LOOP;
+      CONTINUE;
+    END IF;
     -- Those of partitions that came a moment ago.
     FOR held IN SELECT k.conrelid::regclass AS partition FROM pg_constraint k WHERE k.conrelid = ANY (key.partitions) AND k.conname = key.name AND NOT k.convalidated LOOP
       EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', held.partition, key.name);
@@ -131,3 +158,18 @@ $$;
 
 COMMENT ON FUNCTION eventkit.tighten_foreign_keys(regclass) IS
 'Gives a parent the foreign keys that all its partitions have proved: it takes theirs over and reads no row. SELECT eventkit.tighten_foreign_keys(''app.events'')';
+
+CREATE FUNCTION eventkit.prove_foreign_key(partition text, name name) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- A partition that has gone since the plan was made takes its keys with it.
+  IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = to_regclass(partition) AND k.conname = name AND k.contype = 'f' AND NOT k.convalidated) THEN
+    EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', to_regclass(partition), name);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.prove_foreign_key(text, name) IS
+'Validates a foreign key of a partition, if both are still there and it is not valid yet. SELECT eventkit.prove_foreign_key(''app.events_20231231'', ''event_fk'')';

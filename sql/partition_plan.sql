@@ -68,6 +68,7 @@ DECLARE
   waiting text[] := '{}';
   copied bigint := 0;
   counted bigint;
+  sample CONSTANT text := current_setting('default_statistics_target');
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting(lock_timeout), true);
   FOREACH step IN ARRAY planned LOOP
@@ -102,6 +103,8 @@ BEGIN
       EXECUTE step.statement;
     END IF;
   END LOOP;
+  -- A step may have made it smaller, for this plan alone.
+  PERFORM set_config('default_statistics_target', sample, true);
   RETURN copied;
 END
 $$;
@@ -185,14 +188,16 @@ BEGIN
       DETAIL = format('One session at a time carries out %s.', regexp_replace(plan, '^eventkit.plan_([^(]*).*$', '\1')),
       HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ~* ''eventkit.(attach_partition|convert_table|split_partition|unpartition_table)''; call again when it has ended.';
   END IF;
-  EXECUTE format('SELECT ARRAY(SELECT p FROM %s p ORDER BY p.step)', plan) INTO planned;
+  -- The lock is not taken in here: it would end with the transaction, as a block with EXCEPTION looks like one of the caller's.
+  BEGIN
+    EXECUTE format('SELECT ARRAY(SELECT p FROM %s p ORDER BY p.step)', plan) INTO planned;
+  EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+    IF NOT eventkit.in_transaction_block() THEN
+      PERFORM eventkit.release_session_lock(what);
+    END IF;
+    RAISE;
+  END;
   RETURN planned;
-EXCEPTION
-  WHEN object_in_use THEN
-    RAISE;
-  WHEN query_canceled OR assert_failure OR OTHERS THEN
-    PERFORM eventkit.release_session_lock(what);
-    RAISE;
 END
 $$;
 

@@ -320,6 +320,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("stop_capture", "v", "u", 100.0, false),
     ("hold_foreign_key", "v", "u", 100.0, false),
     ("hold_foreign_keys", "v", "u", 100.0, false),
+    ("prove_foreign_key", "v", "u", 100.0, false),
     ("loosen_foreign_keys", "v", "u", 100.0, false),
     ("tighten_foreign_keys", "v", "u", 100.0, false),
     ("raise_failure", "v", "u", 100.0, false),

@@ -73,7 +73,7 @@ fn no_row_is_read_under_a_lock_that_others_wait_for() {
     // Each part proves each key, and those of the adopted partition's neighbours.
     assert!(checks.len() >= 10, "{checks:?}");
     for (statement, held) in &checks {
-        assert!(statement.contains("VALIDATE CONSTRAINT"), "{statement}");
+        assert!(statement.contains("eventkit.prove_foreign_key("), "{statement}");
         assert_eq!(held, "NULL", "{statement}");
     }
     assert_eq!(lines(&s, KEYS), before);
@@ -171,4 +171,92 @@ fn the_keys_outlive_the_only_partition() {
     s.query("CALL eventkit.split_partition('orders')").unwrap();
     assert_eq!((before.len(), lines(&s, KEYS)), (2, before));
     assert_eq!(value(&s, MARKS), "0");
+}
+
+#[test]
+fn rows_that_come_while_keys_wait_are_checked_at_once() {
+    let (_db, s) = converted();
+    let before = lines(&s, KEYS);
+    assert_eq!(by_hand(&s, false), []);
+    s.query(
+        "CREATE TABLE filled (LIKE orders INCLUDING ALL); INSERT INTO filled VALUES (1, now() + interval '60 days', 77, 1)",
+    )
+    .unwrap();
+    let attach = "CALL eventkit.attach_partition('orders', 'filled', date_trunc('day', now(), 'UTC') + interval '60 days', date_trunc('day', now(), 'UTC') + interval '61 days')";
+    assert_eq!(fails(&s, attach).sqlstate, "23503");
+    assert_eq!(value(&s, "SELECT relispartition FROM pg_class WHERE oid = 'filled'::regclass"), "f");
+    s.query("UPDATE filled SET user_id = 1").unwrap();
+    s.query(attach).unwrap();
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!((lines(&s, KEYS), value(&s, MARKS)), (before, "0".to_owned()));
+}
+
+#[test]
+fn a_partition_planned_before_the_exchange_has_the_keys_all_the_same() {
+    let (db, s) = converted();
+    let before = lines(&s, KEYS);
+    let early = db.session("early").unwrap();
+    let plan = lines(
+        &early,
+        "SELECT statement FROM eventkit.plan_create_partition('orders', (now() + interval '70 days')::date)",
+    );
+    assert_eq!(by_hand(&s, false), []);
+    early.query("BEGIN").unwrap();
+    for statement in &plan {
+        early.query(statement).unwrap_or_else(|e| panic!("{statement}: {e}"));
+    }
+    early.query("COMMIT").unwrap();
+    assert_eq!(fails(&s, "INSERT INTO orders VALUES (1, now() + interval '70 days', 11, 1)").sqlstate, "23503");
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!((lines(&s, KEYS), value(&s, MARKS)), (before, "0".to_owned()));
+}
+
+#[test]
+fn a_partition_that_goes_meanwhile_stops_no_proof() {
+    let (_db, s) = converted();
+    let before = lines(&s, KEYS);
+    let plan = lines(&s, PLAN);
+    let mut inside = false;
+    let mut gone = false;
+    for statement in &plan {
+        if statement.contains("eventkit.prove_foreign_key(") && !gone {
+            gone = true;
+            let last = value(
+                &s,
+                "SELECT partition FROM eventkit.partitions WHERE parent = 'orders'::regclass ORDER BY from_time DESC LIMIT 1",
+            );
+            s.query(&format!("DROP TABLE {last}")).unwrap();
+        }
+        if !inside {
+            s.query("BEGIN").unwrap();
+        }
+        s.query(statement).unwrap_or_else(|e| panic!("{statement}: {e}"));
+        inside = statement != "COMMIT";
+    }
+    assert!(gone);
+    assert_eq!((lines(&s, KEYS), value(&s, MARKS)), (before, "0".to_owned()));
+}
+
+#[test]
+fn a_key_that_somebody_gives_back_to_the_parent_is_no_obstacle() {
+    let (_db, s) = converted();
+    let before = lines(&s, KEYS);
+    assert_eq!(by_hand(&s, false), []);
+    s.query("ALTER TABLE orders ADD CONSTRAINT orders_shop_fkey FOREIGN KEY (shop) REFERENCES shops").unwrap();
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!((lines(&s, KEYS), value(&s, MARKS)), (before, "0".to_owned()));
+    assert_eq!(fails(&s, "INSERT INTO orders VALUES (1, now(), 1, 11)").sqlstate, "23503");
+}
+
+#[test]
+fn a_name_that_a_partition_has_taken_leaves_the_key_with_the_parent() {
+    let (_db, s) = converted();
+    let first = value(
+        &s,
+        "SELECT partition FROM eventkit.partitions WHERE parent = 'orders'::regclass AND from_time > '-infinity' ORDER BY from_time LIMIT 1",
+    );
+    s.query(&format!("ALTER TABLE orders DROP CONSTRAINT orders_shop_fkey; ALTER TABLE {first} ADD CONSTRAINT taken CHECK (id > 0); ALTER TABLE orders ADD CONSTRAINT taken FOREIGN KEY (shop) REFERENCES shops")).unwrap();
+    let before = lines(&s, KEYS);
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!((lines(&s, KEYS), value(&s, MARKS)), (before, "0".to_owned()));
 }

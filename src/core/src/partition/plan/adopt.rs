@@ -51,7 +51,7 @@ pub fn adopt(parent: &Parent, child: &Child, bound: Bound, label: &str, default_
         "the table becomes a partition; last, so that nobody waits for it while others are waited for",
     ));
     steps.extend(properties(parent, child, &name));
-    steps.extend(attach::attach(parent, key, bound, ADOPTED, &name)?);
+    steps.extend(attach::attach_by_itself(parent, key, bound, ADOPTED, &name)?);
     steps.push(Step::commit(&name));
     // Here others see the table, unlike one that is made.
     for step in &mut steps {

@@ -88,17 +88,26 @@ pub(super) fn attach(parent: &Parent, key: &Key, bound: Bound, digits: &str, chi
             "the bound of the default partition says the same now",
         ));
     }
-    if parent.waiting.is_some() {
-        steps.push(foreign_keys::hold(
-            &table,
-            None,
-            "a split is proving foreign keys: the new partition has them like the others",
-        ));
-    }
     steps.push(Step::unseen(
         format!("ALTER TABLE {child} DROP CONSTRAINT {}", identifier(BOUND_CHECK)),
         child,
         "the bound says the same now",
     ));
+    Ok(steps)
+}
+
+/// The same for a partition that comes by itself: a split may have given the parent's foreign keys to its partitions, also since the
+/// plan was made.
+pub(super) fn attach_by_itself(
+    parent: &Parent,
+    key: &Key,
+    bound: Bound,
+    digits: &str,
+    child: &str,
+) -> Result<Vec<Step>> {
+    let mut steps = attach(parent, key, bound, digits, child)?;
+    if parent.waiting.is_some() || parent.linked.iter().any(|linked| linked.referenced && !linked.is_parent) {
+        steps.push(foreign_keys::hold_in_one(parent));
+    }
     Ok(steps)
 }

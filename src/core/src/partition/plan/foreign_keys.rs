@@ -1,6 +1,6 @@
 //! The steps by which foreign keys leave a parent while it is split: its partitions have them meanwhile, proved one by one.
 
-use super::super::name::{identifier, literal, qualified};
+use super::super::name::{literal, qualified};
 use super::super::snapshot::{HeldKey, Parent};
 use super::super::step::{Lock, Step};
 use super::convert::Dependents;
@@ -16,10 +16,22 @@ fn call(function: &str, tables: &[&str], reason: &str) -> Step {
     )
 }
 
-/// Gives the keys that wait to the partitions that lack them; a partition that has just left may be the one that had them.
-pub(super) fn hold(table: &str, gone: Option<&str>, reason: &str) -> Step {
-    let tables: Vec<_> = std::iter::once(table).chain(gone).collect();
-    call("hold_foreign_keys", &tables, reason)
+/// Gives the keys that wait, which the partition that has just left has, to its parts; they are proved later.
+pub(super) fn hold(table: &str, gone: &str, reason: &str) -> Step {
+    call("hold_foreign_keys", &[table, gone], reason)
+}
+
+/// Gives the keys that wait, if any do, to a partition that has come by itself, and proves them as the attach would have.
+pub(super) fn hold_in_one(parent: &Parent) -> Step {
+    let mut step = call(
+        "hold_foreign_keys",
+        &[&parent.qualified()],
+        "while a split proves foreign keys each partition has them for itself, the new one too; nothing at other times",
+    );
+    if parent.waiting.is_none() {
+        step.lock = None;
+    }
+    step
 }
 
 /// Takes the keys that can be taken off the parent; nothing where there is none. Stands under the locks of the exchange.
@@ -61,7 +73,7 @@ pub(super) fn tighten(parent: &Parent, keys: &[HeldKey]) -> Vec<Step> {
     for key in keys {
         let partition = qualified(&key.schema, &key.table);
         steps.push(Step::locking(
-            format!("ALTER TABLE {partition} VALIDATE CONSTRAINT {}", identifier(&key.name)),
+            format!("SELECT eventkit.prove_foreign_key({}, {})", literal(&partition), literal(&key.name)),
             Lock::ShareUpdateExclusive,
             &partition,
             "proved for the rows that were there; readers and writers go on",

@@ -269,7 +269,7 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         let child = qualified(&parent.schema, &part.name);
         steps.push(Step::unseen(apply(key, &log, &child, part.bound)?, &child, "the last changes"));
     }
-    let holds = loosened.is_some() && parent.waiting.is_none();
+    let holds = loosened.is_some() || parent.waiting.is_some();
     steps.extend(loosened);
     for foreign in &found.referencing {
         let other = qualified(&foreign.schema, &foreign.table);
@@ -291,11 +291,7 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         steps.extend(like::grants(parent, &child));
     }
     if holds {
-        steps.push(foreign_keys::hold(
-            &table,
-            Some(&source),
-            "the parts have the foreign keys like the other partitions",
-        ));
+        steps.push(foreign_keys::hold(&table, &source, "the parts have the foreign keys like the other partitions"));
     }
     for foreign in &found.referencing {
         let other = qualified(&foreign.schema, &foreign.table);

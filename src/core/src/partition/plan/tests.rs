@@ -216,6 +216,7 @@ fn everything_is_carried_and_hostile_names_are_quoted() {
             ),
             "ALTER TABLE \"d\".\"rest\" DROP CONSTRAINT \"partition_excludes_20240229\"".into(),
             format!("ALTER TABLE {child} DROP CONSTRAINT \"partition_bound\""),
+            "SELECT eventkit.hold_foreign_keys('\"Sch\"\"ema\".\"we\"\"ird.Table %I\"'::pg_catalog.regclass)".into(),
             format!("GRANT SELECT (\"id\") ON TABLE {child} TO \"gu\"\"est\""),
             format!("GRANT INSERT ON TABLE {child} TO PUBLIC WITH GRANT OPTION"),
         ]
