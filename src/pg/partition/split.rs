@@ -136,7 +136,10 @@ fn parts(target: &Target, wide: &Placed, named: &Partition) -> Result<Vec<split:
             return Ok(parts);
         }
         let bound = Bound { from: from.max(wide.bound.from), to: to.min(wide.bound.to) };
-        add(plan::partition_name(parent, &period), period.digits.clone(), bound)?;
+        // A day that the clocks skip has no time.
+        if from < to {
+            add(plan::partition_name(parent, &period), period.digits.clone(), bound)?;
+        }
         if wide.bound.to == i64::MAX && oldest_after(target, wide, to)?.is_none() {
             add(suffixed(&parent.name, "newer"), "newer".into(), Bound { from: to, to: i64::MAX })?;
             return Ok(parts);
