@@ -28,7 +28,7 @@ const MOST_PARTS: usize = 20_000;
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.plan_split_partition(parent regclass, partition regclass DEFAULT NULL) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 500 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_plan"])]
 fn plan_split_partition(
