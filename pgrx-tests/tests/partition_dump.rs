@@ -39,6 +39,13 @@ fn end(s: &Session, database: &str) {
     s.query("UPDATE stops.at SET n = -1").unwrap();
 }
 
+/// What is restored as it was. The parts of a foreign key, one for each partition that it refers to, are the server's own; 15 does not
+/// write down that they are proved when it proves the key, but when it adds it anew.
+fn lasting(mut found: Vec<String>) -> Vec<String> {
+    found.retain(|line| !(line.starts_with("constraint|notes ") && line.contains("REFERENCES e_")));
+    found
+}
+
 /// Stops the call in each of its transactions; what was dumped then has to be brought to the same end.
 fn is_dumped_and_restored(of: Vec<common::stops::Victim>, rows: &str) {
     for victim in &of {
@@ -53,7 +60,7 @@ fn is_dumped_and_restored(of: Vec<common::stops::Victim>, rows: &str) {
             assert_eq!(lines(&s, rows), before, "{when}");
             s.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{when}"));
             victim.is_true(&s, &victim.done, &when);
-            assert_eq!(holds(&s), killed.expected, "{when}");
+            assert_eq!(lasting(holds(&s)), lasting(killed.expected.clone()), "{when}");
         }
     }
 }
