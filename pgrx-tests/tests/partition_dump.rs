@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::stops::{Killed, holds};
 use common::{lines, value, victims};
 use eventkit_tests::{Session, shared, wait};
@@ -52,8 +54,13 @@ fn is_dumped_and_restored(of: Vec<common::stops::Victim>, rows: &str) {
         let killed = Killed::of(victim, shared::cluster().unwrap());
         let before = lines(&killed.start.copy(999), rows);
         let stopped = killed.stopped(|n| killed.start.copy(n), |n| n);
+        let mut seen = BTreeSet::new();
         for (s, n) in stopped.iter().zip(&killed.steps) {
             end(s, &killed.start.database(*n));
+            // Another step of the same transaction leaves the same.
+            if !seen.insert(holds(s)) {
+                continue;
+            }
             let s = restored(&killed.start.database(*n));
             let when = format!("restored from step {n} of {}", victim.call);
             victim.is_true(&s, &victim.whole, &when);
@@ -80,8 +87,13 @@ fn a_retirement_is_dumped_and_restored() {
     for victim in victims::drop_old_partitions() {
         let killed = Killed::of(&victim, shared::cluster().unwrap());
         let stopped = killed.stopped(|n| killed.start.copy(n), |n| n);
+        let mut seen = BTreeSet::new();
         for (s, n) in stopped.iter().zip(&killed.steps) {
             end(s, &killed.start.database(*n));
+            // Another step of the same transaction leaves the same.
+            if !seen.insert(holds(s)) {
+                continue;
+            }
             let tables = "SELECT oid::regclass FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r' ORDER BY 1";
             let left = lines(s, tables);
             let s = restored(&killed.start.database(*n));
