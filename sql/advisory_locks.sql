@@ -63,16 +63,21 @@ AS $$ SELECT eventkit.advisory_lock_key(format('partition %s %s', $1::oid, encod
 COMMENT ON FUNCTION eventkit.partition_lock_key(regclass, timestamp) IS
 'Tells the key of the advisory lock under which the partition of a period is made, a transaction long. SELECT eventkit.partition_lock_key(''app.events'', ''2024-01-01'')';
 
-CREATE FUNCTION eventkit.lock_period(parent regclass, period timestamp, lock_timeout interval) RETURNS void
+CREATE FUNCTION eventkit.lock_period(parent regclass, period timestamp, lock_timeout interval, exclusive boolean DEFAULT false) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($3), true);
-  -- It comes before any table is read: who holds a table and waits here would stop its holder.
-  PERFORM eventkit.execute_with_retries(ARRAY[format('SELECT pg_advisory_xact_lock(%s)', eventkit.partition_lock_key(parent, period))]);
+  -- It comes before any table is read: who holds a table and waits here would stop its holder. Who makes a partition reads the
+  -- parent, and who moves rows between partitions locks it against readers: the two would wait for each other.
+  PERFORM eventkit.execute_with_retries(ARRAY[format('SELECT pg_advisory_xact_lock%s(%s)',
+    CASE WHEN NOT exclusive THEN '_shared' END, eventkit.advisory_lock_key(format('partitions %s', parent::oid)))]);
+  IF period IS NOT NULL THEN
+    PERFORM eventkit.execute_with_retries(ARRAY[format('SELECT pg_advisory_xact_lock(%s)', eventkit.partition_lock_key(parent, period))]);
+  END IF;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.lock_period(regclass, timestamp, interval) IS
-'Waits for others who make the partition of a period, and keeps them away until the transaction ends. SELECT eventkit.lock_period(''app.events'', ''2024-01-01'', ''2 seconds'')';
+COMMENT ON FUNCTION eventkit.lock_period(regclass, timestamp, interval, boolean) IS
+'Waits for others who make the partition of a period, and keeps them away until the transaction ends; NULL names no period, exclusive => true keeps away all who make partitions of the parent. SELECT eventkit.lock_period(''app.events'', ''2024-01-01'', ''2 seconds'')';

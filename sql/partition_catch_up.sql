@@ -224,6 +224,8 @@ BEGIN
       HINT = 'Begin the transaction with: BEGIN ISOLATION LEVEL READ COMMITTED.';
   END IF;
   SELECT b.* INTO backfill FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2;
+  -- A period that is copied at the end needs it; who holds rows of the parent waits for nobody.
+  PERFORM eventkit.lock_period(parent, NULL, lock_timeout);
   -- Twice: early, before anybody waits for us, and when nobody else can write.
   FOR round IN 1..2 LOOP
     IF round = 2 THEN

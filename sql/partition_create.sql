@@ -8,24 +8,35 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 #variable_conflict use_variable
+DECLARE
+  planned eventkit.plan_step[];
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting(lock_timeout), true);
+  IF parent IS NOT NULL THEN
+    PERFORM eventkit.lock_period(parent, CASE WHEN source IS NULL THEN period END, lock_timeout);
+  END IF;
   -- Two callers of one period: the second one waits here and then finds the first one's partition. A backfill has its
   -- snapshot already and would not find it: it gives way.
-  IF parent IS NULL OR period IS NULL THEN
-    NULL; -- The plan says which argument is missing.
-  ELSIF source IS NULL THEN
-    PERFORM eventkit.lock_period(parent, period, lock_timeout);
-  ELSIF NOT pg_try_advisory_xact_lock(eventkit.partition_lock_key(parent, period)) THEN
+  IF source IS NOT NULL AND NOT pg_try_advisory_xact_lock(eventkit.partition_lock_key(parent, period)) THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use',
       MESSAGE = format('%s of %s is being made by another session', to_char(period, 'YYYY-MM-DD HH24:MI'), parent),
       DETAIL = 'One session at a time makes a partition.',
       HINT = format('Call again when it is done: CALL eventkit.backfill(%L, %L).', source, parent);
   END IF;
-  IF source IS NULL THEN
-    RETURN eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_partition(parent, period, seen_free) p ORDER BY p.step), lock_timeout, caller_search_path);
-  END IF;
-  RETURN eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_backfill_period(source, parent, period, verify) p ORDER BY p.step), lock_timeout, caller_search_path);
+  BEGIN
+    IF source IS NULL THEN
+      planned := ARRAY(SELECT p FROM eventkit.plan_partition(parent, period, seen_free) p ORDER BY p.step);
+    ELSE
+      planned := ARRAY(SELECT p FROM eventkit.plan_backfill_period(source, parent, period, verify) p ORDER BY p.step);
+    END IF;
+    -- The plan has read the default partition. Its lock is given back, or two who keep it and want more wait for each other.
+    RAISE EXCEPTION 'the plan is made';
+  EXCEPTION WHEN raise_exception THEN
+    IF planned IS NULL THEN
+      RAISE;
+    END IF;
+  END;
+  RETURN eventkit.run_plan(planned, lock_timeout, caller_search_path);
 END
 $$;
 

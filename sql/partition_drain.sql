@@ -15,7 +15,7 @@ DECLARE
   deleted bigint;
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting(lock_timeout), true);
-  PERFORM eventkit.lock_period(parent, period, lock_timeout);
+  PERFORM eventkit.lock_period(parent, period, lock_timeout, exclusive => true);
   FOR step IN SELECT p.* FROM eventkit.plan_drain_period(parent, period, copy_first) p ORDER BY p.step LOOP
     IF step.statement IS NULL THEN
       RETURN 0;
@@ -25,6 +25,9 @@ BEGIN
     ELSIF waiting <> '{}' THEN
       PERFORM eventkit.execute_with_retries(waiting);
       waiting := '{}';
+      -- From here on others may wait for what it holds: it gives way before the server looks for a deadlock.
+      PERFORM set_config('lock_timeout', greatest(1, least(eventkit.lock_timeout_setting(lock_timeout)::bigint,
+        extract(epoch FROM current_setting('deadlock_timeout')::interval) * 400))::bigint::text, true);
     END IF;
     IF starts_with(step.statement, 'INSERT INTO ') THEN
       -- Functions of the user's in constraints and indexes see the path that they would see without us; every name and
@@ -66,7 +69,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
-  PERFORM eventkit.lock_period(parent, period, lock_timeout);
+  PERFORM eventkit.lock_period(parent, period, lock_timeout, exclusive => true);
   BEGIN
     RETURN eventkit.run_drain_period(parent, period, eventkit.default_period_rows(parent, period) > batch_rows, lock_timeout, caller_search_path);
   EXCEPTION WHEN serialization_failure THEN

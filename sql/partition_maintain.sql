@@ -178,10 +178,20 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+  waiting bigint;
 BEGIN
   PERFORM eventkit.lock_period(parent, period, lock_timeout);
   -- Of rows in the default partition the drain makes a partition.
-  IF eventkit.default_period_rows(parent, period) > 0 THEN
+  BEGIN
+    waiting := eventkit.default_period_rows(parent, period);
+    RAISE EXCEPTION 'the rows are counted'; -- The lock on them is given back, as in run_partition_plan.
+  EXCEPTION WHEN raise_exception THEN
+    IF waiting IS NULL THEN
+      RAISE;
+    END IF;
+  END;
+  IF waiting > 0 THEN
     RETURN false;
   END IF;
   RETURN eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path, true) IS NOT NULL;

@@ -29,32 +29,52 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  longest CONSTANT text := current_setting('lock_timeout');
+  -- Who waits for one lock and holds another gives way before the server looks for a deadlock and ends somebody else's statement.
+  budget CONSTANT interval := current_setting('deadlock_timeout')::interval * 0.4;
+  began CONSTANT timestamptz := clock_timestamp();
+  attempt int := 0;
   statement text;
   reason text;
+  held_since timestamptz;
+  left_ms bigint;
 BEGIN
-  FOR attempt IN 1..20 LOOP
+  -- Short waits do not make it less patient: it goes on as long as 20 full ones take.
+  WHILE attempt < 20 OR clock_timestamp() < began + longest::interval * 20 LOOP
+    attempt := attempt + 1;
+    held_since := NULL;
     -- All or none: a timeout gives back the locks taken so far, so that nobody queues behind a half-taken set.
     BEGIN
       FOREACH statement IN ARRAY statements LOOP
-        EXECUTE statement;
+        IF starts_with(statement, 'LOCK TABLE ') AND held_since IS NOT NULL THEN
+          left_ms := greatest(1, extract(epoch FROM held_since + budget - clock_timestamp()) * 1000);
+          IF longest::interval = interval '0' OR longest::interval > left_ms * interval '1 millisecond' THEN
+            PERFORM set_config('lock_timeout', left_ms::text, true);
+          END IF;
+          EXECUTE statement;
+          PERFORM set_config('lock_timeout', longest, true);
+        ELSE
+          EXECUTE statement;
+          held_since := coalesce(held_since, clock_timestamp());
+        END IF;
       END LOOP;
       RETURN;
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
       reason := SQLERRM;
     END;
     -- Longer each time, and never in step with another caller.
-    PERFORM pg_sleep(0.05 * attempt * (0.5 + random()));
+    PERFORM pg_sleep(0.05 * least(attempt, 20) * (0.5 + random()));
   END LOOP;
   RAISE EXCEPTION USING
     ERRCODE = 'lock_not_available',
-    MESSAGE = format('could not get the locks in 20 attempts: %s', reason),
+    MESSAGE = format('could not get the locks in %s attempts: %s', attempt, reason),
     DETAIL = format('The statement that waited: %s. Nothing was changed by this step.', statement),
     HINT = 'See who holds them with: SELECT pid, state, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start; then call again, with a longer lock_timeout if need be.';
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.execute_with_retries(text[]) IS
-'Executes statements together, again up to 20 times while lock_timeout ends the wait. SELECT eventkit.execute_with_retries(ARRAY[''LOCK TABLE app.events IN SHARE MODE''])';
+'Executes statements together, again while lock_timeout ends the wait: 20 times, more where the waits are short; who holds a lock already waits shorter than deadlock_timeout. SELECT eventkit.execute_with_retries(ARRAY[''LOCK TABLE app.events IN SHARE MODE''])';
 
 CREATE FUNCTION eventkit.run_plan(planned eventkit.plan_step[], lock_timeout interval, caller_search_path text)
 RETURNS bigint
@@ -81,6 +101,9 @@ BEGIN
     ELSIF waiting <> '{}' THEN
       PERFORM eventkit.execute_with_retries(waiting);
       waiting := '{}';
+      -- From here on others may wait for what it holds: it gives way before the server looks for a deadlock.
+      PERFORM set_config('lock_timeout', greatest(1, least(eventkit.lock_timeout_setting(lock_timeout)::bigint,
+        extract(epoch FROM current_setting('deadlock_timeout')::interval) * 400))::bigint::text, true);
     END IF;
     IF starts_with(step.statement, 'INSERT INTO ') THEN
       -- Functions of the user's in constraints and generated columns see the path that they would see without us;

@@ -149,6 +149,9 @@ BEGIN
   IF pending IS NULL THEN
     RETURN 'detached';
   END IF;
+  IF NOT pending THEN
+    PERFORM eventkit.lock_period(parent, NULL, lock_timeout, exclusive => true);
+  END IF;
   planned := ARRAY(SELECT p FROM eventkit.plan_detach_partition(parent, partition) p ORDER BY p.step);
   IF NOT pending THEN
     PERFORM eventkit.run_plan(planned, lock_timeout, caller_search_path);

@@ -458,7 +458,7 @@ fn what_is_written_in_sql_does_not_depend_on_the_search_path() {
         &s,
         "settings that a function changes besides those known",
         &format!(
-            "SELECT p.oid::regprocedure || ' ' || setting FROM (SELECT p.oid, unnest(proconfig) AS setting FROM {ROUTINES}) AS p WHERE setting !~ '^(search_path|TimeZone|DateStyle|extra_float_digits|lock_timeout|default_tablespace|row_security|enable_hashjoin|enable_mergejoin|enable_seqscan|synchronize_seqscans|max_parallel_workers_per_gather)='",
+            "SELECT p.oid::regprocedure || ' ' || setting FROM (SELECT p.oid, unnest(proconfig) AS setting FROM {ROUTINES}) AS p WHERE setting !~ '^(search_path|TimeZone|DateStyle|extra_float_digits|lock_timeout|default_tablespace|row_security|enable_hashjoin|enable_mergejoin|enable_seqscan|jit|synchronize_seqscans|max_parallel_workers_per_gather)='",
         ),
     );
 }

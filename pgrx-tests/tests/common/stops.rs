@@ -123,16 +123,20 @@ impl Victim {
 }
 
 /// A call and the copies in which it is stopped, one for each of these steps.
-struct Killed<'a> {
-    victim: &'a Victim,
-    start: Start<'a>,
-    expected: Vec<String>,
-    steps: Vec<i64>,
+pub struct Killed<'a> {
+    /// The call.
+    pub victim: &'a Victim,
+    /// What the copies are made from.
+    pub start: Start<'a>,
+    /// What a call that nobody stopped leaves.
+    pub expected: Vec<String>,
+    /// The steps.
+    pub steps: Vec<i64>,
 }
 
 impl<'a> Killed<'a> {
     /// The first, middle and last step of each transaction. Between two steps of one nothing is written that a kill leaves.
-    fn of(victim: &'a Victim, cluster: &'a Cluster) -> Self {
+    pub fn of(victim: &'a Victim, cluster: &'a Cluster) -> Self {
         let start = victim.prepare(cluster, "");
         let (_, expected) = victim.unharmed(&start);
         let steps: Vec<i64> = lines(
@@ -147,7 +151,7 @@ impl<'a> Killed<'a> {
     }
 
     /// Calls in each copy, the n-th in a session of its own, until all of them have come to their steps.
-    fn stopped(&self, session: impl Fn(i64) -> Session, step: impl Fn(i64) -> i64) -> Vec<Session> {
+    pub fn stopped(&self, session: impl Fn(i64) -> Session, step: impl Fn(i64) -> i64) -> Vec<Session> {
         let stopped: Vec<Session> = self
             .steps
             .iter()

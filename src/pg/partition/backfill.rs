@@ -107,7 +107,7 @@ impl Pair {
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.check_backfill(source regclass, parent regclass) RETURNS void
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 fn check_backfill(source: Option<Oid>, parent: Option<Oid>) {
@@ -129,7 +129,7 @@ CREATE FUNCTION eventkit.next_backfill_period(
   source regclass, parent regclass, beside timestamp, newest_first boolean DEFAULT true,
   from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL) RETURNS timestamp
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 fn next_backfill_period(
@@ -165,7 +165,7 @@ fn next_backfill_period(
 CREATE FUNCTION eventkit.source_periods(
   source regclass, parent regclass, from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL) RETURNS SETOF timestamp
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 300 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 fn source_periods(
@@ -194,7 +194,7 @@ fn source_periods(
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.source_periods_of_hours(source regclass, parent regclass, hours bigint[]) RETURNS SETOF timestamp
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 10 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 fn source_periods_of_hours(
@@ -225,7 +225,7 @@ fn source_periods_of_hours(
 CREATE FUNCTION eventkit.backfill_left_behind(source regclass, parent regclass)
 RETURNS TABLE (kind text, row_count bigint)
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 5 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 fn backfill_left_behind(
@@ -248,7 +248,7 @@ fn backfill_left_behind(
 CREATE FUNCTION eventkit.backfill_differences(source regclass, parent regclass)
 RETURNS TABLE (period timestamp, source_rows bigint, parent_rows bigint)
 STABLE PARALLEL RESTRICTED COST 1000000 ROWS 10 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 fn backfill_differences(

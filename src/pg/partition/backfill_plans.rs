@@ -22,7 +22,7 @@ r#"
 CREATE FUNCTION eventkit.plan_backfill_period(source regclass, parent regclass, period timestamp, verify text DEFAULT 'count')
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_backfill_period(source: Oid, parent: Oid, period: Timestamp, verify: String) {
@@ -41,7 +41,7 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_backfill_sequences(source regclass, parent regclass) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 2 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_backfill_sequences(source: Oid, parent: Oid) {
@@ -57,7 +57,7 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_backfill_capture(source regclass, parent regclass) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 10 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_backfill_capture(source: Oid, parent: Oid) {
@@ -77,7 +77,7 @@ CREATE FUNCTION eventkit.plan_backfill(
   newest_first boolean DEFAULT true, verify text DEFAULT 'count', capture boolean DEFAULT true)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 1000 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_backfill(
@@ -126,7 +126,7 @@ CREATE FUNCTION eventkit.plan_catch_up(
   from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 6 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_catch_up(
@@ -157,7 +157,7 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_finish_backfill(source regclass, parent regclass) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_finish_backfill(source: Oid, parent: Oid) {

@@ -41,7 +41,7 @@ CREATE FUNCTION eventkit.plan_convert_table(
   adopt_until timestamptz DEFAULT NULL, extend_keys boolean DEFAULT false)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 50 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_plan"])]
 fn plan_convert_table(
@@ -183,7 +183,7 @@ fn fingerprint(table: Oid, seen: &str) -> Result<String> {
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.conversion_fingerprint("table" regclass, key name) RETURNS text
 VOLATILE PARALLEL UNSAFE COST 10000 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 fn conversion_fingerprint(table: Option<Oid>, key: Option<&core::ffi::CStr>) -> Option<String> {

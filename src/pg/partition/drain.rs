@@ -55,7 +55,7 @@ fn rows_of(pair: &Pair, period: &Period) -> Result<i64> {
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.next_default_period(parent regclass, before timestamp DEFAULT NULL) RETURNS timestamp
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_settings"])]
 pub fn next_default_period(parent: Option<Oid>, before: Option<Timestamp>) -> Option<Timestamp> {
@@ -75,7 +75,7 @@ pub fn next_default_period(parent: Option<Oid>, before: Option<Timestamp>) -> Op
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.default_period_rows(parent regclass, period timestamp) RETURNS bigint
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_settings"])]
 pub fn default_period_rows(parent: Option<Oid>, period: Option<Timestamp>) -> i64 {
@@ -93,7 +93,7 @@ pub fn default_period_rows(parent: Option<Oid>, period: Option<Timestamp>) -> i6
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.default_left_behind(parent regclass) RETURNS TABLE (kind text, row_count bigint)
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 5 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_settings"])]
 pub fn default_left_behind(
@@ -115,7 +115,7 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_drain_period(parent regclass, period timestamp, copy_first boolean DEFAULT true) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_drain_period(parent: Oid, period: Timestamp, copy_first: bool) {
@@ -132,7 +132,7 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_drain_default(parent regclass, batch_rows int DEFAULT 10000) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 200 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_drain_default(parent: Oid, batch_rows: i32) {

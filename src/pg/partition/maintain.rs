@@ -24,7 +24,7 @@ pub fn brief(table: Oid) -> Result<Target> {
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.partition_gaps(parent regclass) RETURNS TABLE (from_time timestamptz, to_time timestamptz)
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 1 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_settings"])]
 pub fn partition_gaps(
@@ -54,7 +54,7 @@ pub fn partition_gaps(
 CREATE FUNCTION eventkit.upcoming_partitions(parent regclass, as_of timestamptz DEFAULT NULL)
 RETURNS TABLE (period timestamp, ahead int, partition regclass, partition_name text, taken boolean)
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 2 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_settings"])]
 pub fn upcoming_partitions(

@@ -22,7 +22,7 @@ use pgrx::prelude::*;
 CREATE FUNCTION eventkit.partition_periods(parent regclass, from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (period timestamp, first_time timestamptz, end_time timestamptz, partition_name text, partition regclass, exact boolean, covered boolean)
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 30 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_settings"])]
 fn partition_periods(
@@ -67,7 +67,7 @@ pub fn range(from: Option<TimestampWithTimeZone>, to: Option<TimestampWithTimeZo
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.partition_periods_of_day(parent regclass, day date) RETURNS SETOF timestamp
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 1 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_settings"])]
 fn partition_periods_of_day(parent: Option<Oid>, day: Option<Date>) -> SetOfIterator<'static, Option<Timestamp>> {
@@ -93,7 +93,7 @@ pub fn of_day(target: &Target, day: i64) -> Result<Vec<Period>> {
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.partition_horizon(parent regclass, premake int) RETURNS timestamptz
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_settings"])]
 fn partition_horizon(parent: Option<Oid>, premake: Option<i32>) -> Option<TimestampWithTimeZone> {

@@ -56,7 +56,7 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_create_partition(parent regclass, day date) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_create_partition(parent: Oid, day: Date) {
@@ -78,7 +78,7 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_create_partitions(parent regclass, from_time timestamptz, to_time timestamptz) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 200 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_create_partitions(parent: Oid, from_time: TimestampWithTimeZone, to_time: TimestampWithTimeZone) {
@@ -104,7 +104,7 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_partition(parent regclass, period timestamp, seen_free boolean DEFAULT false) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_partition(parent: Oid, period: Timestamp, seen_free: bool) {
@@ -132,7 +132,7 @@ r#"
 CREATE FUNCTION eventkit.plan_attach_partition(parent regclass, child regclass, from_time timestamptz, to_time timestamptz)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_attach_partition(parent: Oid, child: Oid, from_time: TimestampWithTimeZone, to_time: TimestampWithTimeZone) {
@@ -162,7 +162,7 @@ CREATE FUNCTION eventkit.plan_manage_partitions(
   archive_with regprocedure DEFAULT NULL)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 200 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_manage_partitions(

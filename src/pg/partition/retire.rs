@@ -48,7 +48,7 @@ fn limit(
 CREATE FUNCTION eventkit.expired_partitions(parent regclass, older_than timestamptz DEFAULT NULL, as_of timestamptz DEFAULT NULL)
 RETURNS SETOF regclass
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 10 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_settings"])]
 pub fn expired_partitions(
@@ -160,7 +160,7 @@ plan_function! {
 r#"
 CREATE FUNCTION eventkit.plan_detach_partition(parent regclass, partition regclass) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 5 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_detach_partition(parent: Oid, partition: Oid) {
@@ -200,7 +200,7 @@ r#"
 CREATE FUNCTION eventkit.plan_drop_old_partitions(parent regclass, older_than timestamptz DEFAULT NULL, archive regprocedure DEFAULT NULL)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 30 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_drop_old_partitions(parent: Oid, older_than: TimestampWithTimeZone, archive: Oid) {

@@ -28,7 +28,7 @@ const MOST_PARTS: usize = 20_000;
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.plan_split_partition(parent regclass, partition regclass DEFAULT NULL) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 500 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_plan"])]
 fn plan_split_partition(
@@ -136,7 +136,10 @@ fn parts(target: &Target, wide: &Placed, named: &Partition) -> Result<Vec<split:
             return Ok(parts);
         }
         let bound = Bound { from: from.max(wide.bound.from), to: to.min(wide.bound.to) };
-        add(plan::partition_name(parent, &period), period.digits.clone(), bound)?;
+        // A day that the clocks skip has no time.
+        if from < to {
+            add(plan::partition_name(parent, &period), period.digits.clone(), bound)?;
+        }
         if wide.bound.to == i64::MAX && oldest_after(target, wide, to)?.is_none() {
             add(suffixed(&parent.name, "newer"), "newer".into(), Bound { from: to, to: i64::MAX })?;
             return Ok(parts);

@@ -21,7 +21,7 @@ use pgrx::prelude::*;
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.plan_unpartition_table(parent regclass) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 50 LANGUAGE c
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#, requires = ["partition_plan"])]
 fn plan_unpartition_table(
