@@ -153,6 +153,15 @@ BEGIN
       EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS NULL', key.name, held.partition);
     END LOOP;
   END LOOP;
+  -- From 18 on the server takes a key that somebody gives back to the parent together with those of the partitions, marks and all.
+  FOR held IN
+    SELECT i.inhrelid::regclass AS partition, k.conname AS name
+    FROM pg_inherits i JOIN pg_constraint k ON k.conrelid = i.inhrelid AND k.contype = 'f' AND k.conparentid <> 0
+    JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
+    WHERE i.inhparent = parent AND starts_with(d.description, 'waits for eventkit.split_partition')
+  LOOP
+    EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS NULL', held.name, held.partition);
+  END LOOP;
 END
 $$;
 
