@@ -71,8 +71,9 @@ fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: im
                 while !stop.load(Ordering::Relaxed) {
                     match write(&session, turn) {
                         Ok(()) => written.fetch_add(1, Ordering::Relaxed),
-                        // Two writers may want each other's row.
+                        // Two writers may want each other's row, or one that another moves to the other partition of a source.
                         Err(e) if e.sqlstate == "40P01" => 0,
+                        Err(e) if e.sqlstate == "40001" && e.message.contains("moved to another partition") => 0,
                         Err(e) => panic!("a writer fails: {e}"),
                     };
                     turn += writers + 1;
@@ -113,9 +114,10 @@ fn nothing_is_lost_while_others_write() {
             // The switch: nobody writes to the source unseen between the last change and the new name.
             s.query("BEGIN").unwrap();
             s.query("CALL eventkit.finish_backfill('ev', 'app.ev', lock_timeout => '20 seconds')").unwrap();
-            assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
-            assert_eq!(leftovers(&s), "");
+            // Who fails in here holds the table, and the writers would never end.
+            let differ = differences(&s, "public.ev", "app.ev");
             s.query("COMMIT").unwrap();
+            assert_eq!((differ.as_str(), leftovers(&s).as_str()), ("0", ""));
         });
         assert!(written > 50, "{written}");
         assert_eq!(
