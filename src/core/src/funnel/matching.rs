@@ -4,7 +4,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 /// Events of one group: what they match, one bit a step, and how many match just that.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Group {
     /// The event of a group of one, which most are.
     only: [(u64, u32); 1],
@@ -21,6 +21,12 @@ const FEW_KINDS: usize = 16;
 /// The steps that each kind of event of a group serves, one bit a step.
 #[derive(Clone, Debug, Default)]
 pub struct Served(Vec<u64>);
+
+impl Default for Group {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Group {
     /// No events.

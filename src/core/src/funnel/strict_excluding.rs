@@ -9,7 +9,9 @@
 //! another; without exclusions the latest entry of a level is enough.
 //!
 //! **Completions** that still have an exclusion open wait, as in [`super::ordered_excluding`], apart from whether the
-//! attempt can go on: later events end its going on, not its waiting.
+//! attempt can go on: later events end its going on, not its waiting. One that no event can void any more is sure; it
+//! counts once no completion that would count before it waits: the window of an earlier entry may end with the very event that leaves
+//! a later entry of the same group waiting.
 //!
 //! **Cost.** O(k⁴·min(group, k)) for a group of tied events, O(k³) for one event, with k the steps; a funnel without
 //! optional steps has one attempt for each level, so O(k) for one event. Memory O(k²).
@@ -58,18 +60,50 @@ impl Attempt {
     }
 }
 
+/// A completion that waits.
+#[derive(Debug)]
+struct Waiting {
+    done: Micros,
+    group: usize,
+    attempt: Attempt,
+    /// Whether nothing can void it any more.
+    sure: bool,
+}
+
+impl Waiting {
+    /// Whether it counts before an attempt that is completed in that group, and whatever voids it voids that one too. Only an event of
+    /// this very time can tell them apart by when they matched the step from which its exclusion counts.
+    fn outlives(&self, attempt: &Attempt, group: usize, time: Micros) -> bool {
+        let mut pairs = self.attempt.from.iter().zip(&attempt.from);
+        self.group < group
+            && self.attempt.entry <= attempt.entry
+            && pairs.all(|(before, after)| *before == time || *after < time)
+    }
+}
+
+/// Leaves of completions whose time is over, events that exclude included, those that may count: with an earlier entry than
+/// all before them. There are at most as many as steps, for the matches of an attempt follow each other.
+fn thin_out(waiting: &mut Vec<Waiting>) {
+    let mut earliest = Micros::MAX;
+    waiting.retain(|completion| {
+        let counts = completion.attempt.entry < earliest;
+        earliest = earliest.min(completion.attempt.entry);
+        counts
+    });
+}
+
 struct Run<'r> {
     rules: &'r Rules,
     alive: Vec<Attempt>,
     next: Vec<Attempt>,
     last_time: Micros,
-    /// Completions that wait, for each level: when, in which group, and the attempt.
-    waiting: Vec<Vec<(Micros, usize, Attempt)>>,
+    /// Completions that wait, for each level, the one that would count first in front.
+    waiting: Vec<Vec<Waiting>>,
     groups: usize,
     best: Option<Found>,
     /// The attempt whose matches are looked for.
     wanted: Option<Found>,
-    /// The segment that ends it.
+    /// The segment that ends the best one, when that is remembered.
     end: Option<Rc<Segment>>,
 }
 
@@ -97,7 +131,7 @@ impl<'r> Run<'r> {
             alive: Vec::new(),
             next: Vec::new(),
             last_time: Micros::MIN,
-            waiting: vec![Vec::new(); rules.steps + 1],
+            waiting: (0..=rules.steps).map(|_| Vec::new()).collect(),
             groups: 0,
             best: None,
             wanted,
@@ -177,7 +211,7 @@ impl<'r> Run<'r> {
             self.next.push(entered.clone());
             done.push(entered);
         }
-        // Of one group those of the highest level first, and of those the ones that began last.
+        // Of one group those of the highest level first, and of those the ones that began last: they count first.
         done.sort_by_key(|attempt| std::cmp::Reverse((attempt.level, attempt.entry)));
         for attempt in done {
             self.complete(attempt, time);
@@ -206,10 +240,8 @@ impl<'r> Run<'r> {
 
     fn complete(&mut self, attempt: Attempt, time: Micros) {
         let level = attempt.level;
-        if let Some(wanted) = self.wanted {
-            if (wanted.level, wanted.entry, wanted.done) == (level, attempt.entry, time) && self.end.is_none() {
-                self.end = attempt.segment;
-            }
+        let wanted = |wanted: Found| (wanted.level, wanted.entry, wanted.done) == (level, attempt.entry, time);
+        if !self.wanted.is_none_or(wanted) {
             return;
         }
         if self.best.is_some_and(|best| best.level >= level) {
@@ -217,16 +249,16 @@ impl<'r> Run<'r> {
         }
         if !self.rules.stays_open(level) {
             self.best = Some(Found { level, entry: attempt.entry, done: time });
+            self.end = attempt.segment;
             return;
         }
         let group = self.groups;
         let waiting = &mut self.waiting[level];
-        // A later completion counts first only if its window ends earlier.
-        if !waiting
-            .iter()
-            .any(|(_, at, other)| *at < group && other.entry <= attempt.entry && other.from >= attempt.from)
-        {
-            waiting.push((time, group, attempt));
+        if waiting.last().is_some_and(|last| last.done < time) {
+            thin_out(waiting);
+        }
+        if !waiting.iter().any(|other| other.outlives(&attempt, group, time)) {
+            waiting.push(Waiting { done: time, group, attempt, sure: false });
         }
     }
 
@@ -244,22 +276,23 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Ends the waiting of those completions that the verdict speaks of: they count, or are void. The first counts, of one
-    /// group the one that began last.
+    /// Ends the waiting of those completions that the verdict speaks of: they are sure, or void.
     fn settle(&mut self, level: usize, verdict: impl Fn(&Attempt) -> Option<bool>) {
-        let mut counts: Option<(usize, Found)> = None;
-        self.waiting[level].retain(|(done, group, attempt)| {
-            let Some(good) = verdict(attempt) else { return true };
-            let better = counts.is_none_or(|(first, found)| *group == first && attempt.entry > found.entry);
-            if good && better {
-                counts = Some((*group, Found { level, entry: attempt.entry, done: *done }));
+        let waiting = &mut self.waiting[level];
+        waiting.retain_mut(|completion| {
+            if completion.sure {
+                return true;
             }
-            false
+            let verdict = verdict(&completion.attempt);
+            completion.sure = verdict == Some(true);
+            verdict != Some(false)
         });
-        if let Some((_, found)) = counts
-            && self.best.is_none_or(|best| best.level < level)
-        {
-            self.best = Some(found);
+        if let Some(first) = waiting.first().filter(|first| first.sure) {
+            if self.best.is_none_or(|best| best.level < level) {
+                self.best = Some(Found { level, entry: first.attempt.entry, done: first.done });
+                self.end.clone_from(&first.attempt.segment);
+            }
+            waiting.clear();
         }
     }
 }
