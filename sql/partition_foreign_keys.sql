@@ -112,6 +112,21 @@ $$;
 COMMENT ON FUNCTION eventkit.loosen_foreign_keys(regclass) IS
 'Takes the foreign keys off a parent and gives each partition its own, which holds from then on and is proved later; split_partition calls it under its locks. SELECT eventkit.loosen_foreign_keys(''app.events'')';
 
+CREATE FUNCTION eventkit.prove_foreign_key(partition text, name name) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- A partition that has gone since the plan was made takes its keys with it.
+  IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = to_regclass(partition) AND k.conname = name AND k.contype = 'f' AND NOT k.convalidated) THEN
+    EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', to_regclass(partition), name);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.prove_foreign_key(text, name) IS
+'Validates a foreign key of a partition, if both are still there and it is not valid yet. SELECT eventkit.prove_foreign_key(''app.events_20231231'', ''event_fk'')';
+
 CREATE FUNCTION eventkit.tighten_foreign_keys(parent regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -127,36 +142,22 @@ BEGIN
   LOOP
     -- Somebody has given it back to the parent: the partitions have it from there.
     IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = parent AND k.conname = key.name AND k.contype = 'f' AND pg_get_constraintdef(k.oid) = key.definition) THEN
-      FOR held IN
-        SELECT k.conrelid::regclass AS partition FROM pg_constraint k
-        WHERE k.conrelid = ANY (key.partitions) AND k.conname = key.name AND k.contype = 'f' AND k.conparentid = 0
-      LOOP
+      FOR held IN SELECT u.partition FROM unnest(key.partitions) u (partition) LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', held.partition, key.name);
-      END LOOP;
-      FOR held IN
-        SELECT k.conrelid::regclass AS partition FROM pg_constraint k
-        WHERE k.conrelid = ANY (key.partitions) AND k.conname = key.name AND k.contype = 'f'
-      LOOP
-        EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS NULL', key.name, held.partition);
       END LOOP;
       CONTINUE;
     END IF;
     -- Those of partitions that came a moment ago.
-    FOR held IN SELECT k.conrelid::regclass AS partition FROM pg_constraint k WHERE k.conrelid = ANY (key.partitions) AND k.conname = key.name AND NOT k.convalidated LOOP
-      EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', held.partition, key.name);
-    END LOOP;
+    PERFORM eventkit.prove_foreign_key(u.partition::text, key.name) FROM unnest(key.partitions) u (partition);
     EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', parent, key.name, key.definition);
     IF key.comment IS NOT NULL THEN
       EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', key.name, parent, key.comment);
     END IF;
-    FOR held IN SELECT u.partition FROM unnest(key.partitions) u (partition) LOOP
-      EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS NULL', key.name, held.partition);
-    END LOOP;
   END LOOP;
-  -- From 18 on the server takes a key that somebody gives back to the parent together with those of the partitions, marks and all.
+  -- No key waits any more, whoever gave it back: from 18 on the server itself merges what the parent is given with those of the partitions.
   FOR held IN
     SELECT i.inhrelid::regclass AS partition, k.conname AS name
-    FROM pg_inherits i JOIN pg_constraint k ON k.conrelid = i.inhrelid AND k.contype = 'f' AND k.conparentid <> 0
+    FROM pg_inherits i JOIN pg_constraint k ON k.conrelid = i.inhrelid AND k.contype = 'f'
     JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
     WHERE i.inhparent = parent AND starts_with(d.description, 'waits for eventkit.split_partition')
   LOOP
@@ -167,18 +168,3 @@ $$;
 
 COMMENT ON FUNCTION eventkit.tighten_foreign_keys(regclass) IS
 'Gives a parent the foreign keys that all its partitions have proved: it takes theirs over and reads no row. SELECT eventkit.tighten_foreign_keys(''app.events'')';
-
-CREATE FUNCTION eventkit.prove_foreign_key(partition text, name name) RETURNS void
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  -- A partition that has gone since the plan was made takes its keys with it.
-  IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = to_regclass(partition) AND k.conname = name AND k.contype = 'f' AND NOT k.convalidated) THEN
-    EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', to_regclass(partition), name);
-  END IF;
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.prove_foreign_key(text, name) IS
-'Validates a foreign key of a partition, if both are still there and it is not valid yet. SELECT eventkit.prove_foreign_key(''app.events_20231231'', ''event_fk'')';
