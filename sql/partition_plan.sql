@@ -105,12 +105,16 @@ BEGIN
       PERFORM set_config('lock_timeout', greatest(1, least(eventkit.lock_timeout_setting(lock_timeout)::bigint,
         extract(epoch FROM current_setting('deadlock_timeout')::interval) * 400))::bigint::text, true);
     END IF;
-    IF starts_with(step.statement, 'INSERT INTO ') THEN
+    IF starts_with(step.statement, 'INSERT INTO ') OR starts_with(step.statement, 'SELECT eventkit.copy_rows(') THEN
       -- Functions of the user's in constraints and generated columns see the path that they would see without us;
       -- every name and operator up to the next set_config is qualified.
       PERFORM pg_catalog.set_config('search_path', caller_search_path, true);
-      EXECUTE step.statement;
-      GET DIAGNOSTICS copied = ROW_COUNT;
+      IF pg_catalog.starts_with(step.statement, 'INSERT INTO ') THEN
+        EXECUTE step.statement;
+        GET DIAGNOSTICS copied = ROW_COUNT;
+      ELSE
+        EXECUTE step.statement INTO copied;
+      END IF;
       PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     ELSIF starts_with(step.statement, 'SELECT pg_catalog.count(*) ') THEN
       EXECUTE step.statement INTO counted;
@@ -235,3 +239,6 @@ AS $$ BEGIN RETURN "time"::text; END $$;
 
 COMMENT ON FUNCTION eventkit.exact_time(timestamptz) IS
 'Writes a time so that it is read as the same in any session. SELECT eventkit.exact_time(now())';
+
+COMMENT ON FUNCTION eventkit.copy_rows(regclass, text[], text) IS
+'Copies the rows of a query into columns of a table as INSERT does, many at a time where the table is new and plain; returns their number. SELECT eventkit.copy_rows(''app.events_20231231'', ARRAY[''id'', ''at''], ''SELECT id, at FROM public.events ORDER BY at'')';

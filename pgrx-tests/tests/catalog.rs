@@ -338,6 +338,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("catch_up_next", "v", "u", 100.0, false),
     ("close_catch_up", "v", "u", 100.0, false),
     ("copy_period", "v", "u", 100.0, false),
+    ("copy_rows", "v", "u", 100.0, false),
     ("finish_backfill", "v", "u", 100.0, false),
     ("finish_step", "v", "u", 100.0, false),
     ("lock_backfill", "v", "u", 100.0, false),

@@ -17,6 +17,7 @@ pub mod form;
 pub mod gather;
 pub mod hstore;
 pub mod jsonb;
+pub mod load;
 pub mod numeric;
 pub mod out;
 pub mod parse;

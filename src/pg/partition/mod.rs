@@ -5,6 +5,7 @@ mod backfill;
 mod backfill_plans;
 mod catalog;
 mod convert;
+mod copy_rows;
 mod drain;
 mod maintain;
 mod periods;
@@ -29,7 +30,7 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../../../sql/partition_plan.sql",
     name = "partition_plan",
-    requires = ["partition_settings"]
+    requires = ["partition_settings", copy_rows::copy_rows]
 );
 pgrx::extension_sql_file!("../../../sql/advisory_locks.sql", name = "advisory_locks", requires = ["partition_plan"]);
 pgrx::extension_sql_file!(

@@ -81,18 +81,26 @@ pub fn copied_columns<'a>(parent: &'a Parent, source: &Source) -> Result<Vec<&'a
     Ok(parent.columns.iter().filter(|c| !c.generated && has(&c.name)).map(|c| c.name.as_str()).collect())
 }
 
+/// The statement that copies the rows of a query into these columns of a new table. O(columns).
+pub(super) fn copy_rows(table: &str, columns: &[&str], rows: &str) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| literal(column)).collect();
+    format!("SELECT eventkit.copy_rows({}, ARRAY[{}], {})", literal(table), columns.join(", "), literal(rows))
+}
+
 /// The copy of a period and what verifies it, both by the key's own range, so that the source's index serves. O(columns²).
 pub(super) fn copy_steps(parent: &Parent, source: &Source, key: &Key, bound: Bound, child: &str) -> Result<Vec<Step>> {
     let names = copied_columns(parent, source)?;
     let columns: Vec<String> = names.iter().copied().map(identifier).collect();
     let (columns, from, range) = (columns.join(", "), source.qualified(), bound.inside(key)?);
+    let rows = format!("SELECT {columns} FROM {from} WHERE {range} ORDER BY {}", identifier(&key.column));
     // An identity belongs to the parent alone.
-    let overriding = if child == parent.qualified() { " OVERRIDING SYSTEM VALUE" } else { "" };
+    let copy = if child == parent.qualified() {
+        format!("INSERT INTO {child} ({columns}) OVERRIDING SYSTEM VALUE {rows}")
+    } else {
+        copy_rows(child, &names, &rows)
+    };
     let mut steps = vec![Step::locking(
-        format!(
-            "INSERT INTO {child} ({columns}){overriding} SELECT {columns} FROM {from} WHERE {range} ORDER BY {}",
-            identifier(&key.column)
-        ),
+        copy,
         Lock::AccessShare,
         &from,
         "the period's rows in the order of the key, into a table without indexes",

@@ -426,8 +426,16 @@ fn no_mode_is_quadratic_in_a_long_user() {
                         std::hint::black_box(rules.outcomes(&events[..size], &mut || {}));
                         begin.elapsed().as_secs_f64()
                     };
-                    let small = time(20_000).min(time(20_000)).max(0.005);
-                    let large = time(160_000);
+                    let mut small = f64::MAX;
+                    let mut large = f64::MAX;
+                    // Whoever else works on the machine makes single measurements long, never all of them.
+                    for _ in 0..6 {
+                        small = small.min(time(20_000)).max(0.005);
+                        large = large.min(time(160_000));
+                        if large < 30.0 * small {
+                            break;
+                        }
+                    }
                     let user = format!("{mode:?}, {shape}, {ties:?}, hold {hold}, optional {optional}, {count:?}");
                     assert!(large < 30.0 * small, "{user}: {small} s, {large} s");
                 }

@@ -207,6 +207,10 @@ impl Model {
                 assert!(into.check.is_none_or(|(bound, _)| rows.iter().all(|(key, _)| inside(bound, *key))));
                 into.rows.extend(rows);
             }
+            ("SELECT", "eventkit.copy_rows") => {
+                let (into, query) = (texts[0], texts[texts.len() - 1]);
+                self.run(&format!("INSERT INTO {into} {query}"), before);
+            }
             ("DELETE", "FROM") => {
                 let (bound, seen, mut at) = (range(&all), before.log.len(), 0);
                 self.log.retain(|(_, (key, _))| {

@@ -4,6 +4,7 @@
 //! The wide partition cannot be made narrower bit by bit: each new bound would have to be proved by a read of all that is left,
 //! under a lock that stops everybody.
 
+use super::super::backfill::copy_rows;
 use super::super::bound::Bound;
 use super::super::error;
 use super::super::key::Key;
@@ -176,9 +177,9 @@ fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part) -> Res
     let mut steps = Vec::new();
     if !part.filled {
         let range = part.bound.inside(key)?;
-        let columns: Vec<String> =
-            parent.columns.iter().filter(|c| !c.generated).map(|c| identifier(&c.name)).collect();
-        let columns = columns.join(", ");
+        let names: Vec<&str> = parent.columns.iter().filter(|c| !c.generated).map(|c| c.name.as_str()).collect();
+        let columns = names.iter().copied().map(identifier).collect::<Vec<_>>().join(", ");
+        let rows = format!("SELECT {columns} FROM {source} WHERE {range} ORDER BY {}", identifier(&key.column));
         steps.push(Step::unseen(
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ".into(),
             &child,
@@ -188,10 +189,7 @@ fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part) -> Res
         steps.extend(like::closed_to_others(parent, &child));
         steps.extend(like::columns(parent, &child));
         steps.push(Step::locking(
-            format!(
-                "INSERT INTO {child} ({columns}) SELECT {columns} FROM {source} WHERE {range} ORDER BY {}",
-                identifier(&key.column)
-            ),
+            copy_rows(&child, &names, &rows),
             Lock::AccessShare,
             source,
             "the period's rows in the order of the key, into a table without indexes; readers and writers go on",

@@ -299,7 +299,9 @@ fn a_day_is_copied_by_the_keys_range_with_columns_by_name() {
         statements(&steps)[1..3],
         [
             format!(
-                "INSERT INTO \"s\".\"e_20240229\" (\"id\", \"at\") SELECT \"id\", \"at\" FROM \"old\".\"e\" WHERE {range} ORDER BY \"at\""
+                "SELECT eventkit.copy_rows('\"s\".\"e_20240229\"', ARRAY['id', 'at'], \
+                 'SELECT \"id\", \"at\" FROM \"old\".\"e\" WHERE {} ORDER BY \"at\"')",
+                range.replace('\'', "''")
             ),
             format!("SELECT pg_catalog.count(*) FROM \"old\".\"e\" WHERE {range}"),
         ]
