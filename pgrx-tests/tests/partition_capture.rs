@@ -60,12 +60,21 @@ fn write(s: &Session, turn: usize) -> Result<(), eventkit_tests::Failure> {
 }
 
 /// Lets writers run beside some work, and says how many statements they did.
+///
+/// Work that fails may hold locks that writers wait for, beyond its end: then their sessions are ended.
 fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: impl FnOnce() -> T) -> (T, usize) {
-    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let result = std::thread::scope(|scope| {
-        for writer in 0..writers {
+    let (stop, failed, written) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
+    let sessions: Vec<_> = (0..writers)
+        .map(|writer| {
             let session = Session::open(cluster, database, &format!("writer {writer}")).unwrap();
-            let (stop, written) = (&stop, &written);
+            session.query(&format!("SET statement_timeout = '{} s'", 2 * wait::PATIENCE.as_secs())).unwrap();
+            session
+        })
+        .collect();
+    let pids: Vec<String> = sessions.iter().map(|session| session.pid().to_string()).collect();
+    let result = std::thread::scope(|scope| {
+        for (writer, session) in sessions.into_iter().enumerate() {
+            let (stop, failed, written) = (&stop, &failed, &written);
             scope.spawn(move || {
                 let mut turn = writer;
                 while !stop.load(Ordering::Relaxed) {
@@ -74,6 +83,7 @@ fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: im
                         // Two writers may want each other's row, or one that another moves to the other partition of a source.
                         Err(e) if e.sqlstate == "40P01" => 0,
                         Err(e) if e.sqlstate == "40001" && e.message.contains("moved to another partition") => 0,
+                        Err(_) if failed.load(Ordering::SeqCst) => break,
                         Err(e) => panic!("a writer fails: {e}"),
                     };
                     turn += writers + 1;
@@ -82,7 +92,14 @@ fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: im
         }
         // The writers end also when the work fails.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        if result.is_err() {
+            failed.store(true, Ordering::SeqCst);
+        }
         stop.store(true, Ordering::Relaxed);
+        if result.is_err() {
+            let end = format!("SELECT pg_terminate_backend(pid) FROM unnest('{{{}}}'::int[]) pid", pids.join(","));
+            cluster.connect("postgres").unwrap().batch_execute(&end).unwrap();
+        }
         result
     });
     let written = written.into_inner();
@@ -91,9 +108,33 @@ fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: im
 
 fn written_since(s: &Session, so_many: usize) {
     let before: usize = value(s, "SELECT last_value FROM public.ids").parse().unwrap();
+    let deadline = std::time::Instant::now() + 2 * wait::PATIENCE;
     while value(s, "SELECT last_value FROM public.ids").parse::<usize>().unwrap() < before + so_many {
+        assert!(std::time::Instant::now() < deadline, "the writers have stopped");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+}
+
+#[test]
+fn work_that_fails_beside_writers_under_a_lock_is_told_and_not_waited_for() {
+    let (db, s) = open(&tables(PLAIN));
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        beside_writers(db.cluster, &db.name, 2, || {
+            s.query("BEGIN; LOCK TABLE public.ev").unwrap();
+            let waits = "2 = (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ '^writer' AND wait_event_type = 'Lock')";
+            wait::until(db.cluster, &db.name, waits).unwrap();
+            panic!("the work fails");
+        })
+    }));
+    assert_eq!(told.unwrap_err().downcast_ref::<&str>(), Some(&"the work fails"));
+    // They have waited to the end, and the lock is still held.
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'public.ev'::regclass AND mode = 'AccessExclusiveLock'"
+        ),
+        "1"
+    );
 }
 
 #[test]
