@@ -107,6 +107,7 @@ AS $$
 DECLARE
   pending boolean;
   since xid;
+  alone name;
 BEGIN
   SELECT i.inhdetachpending INTO pending FROM pg_inherits i WHERE i.inhparent = parent AND i.inhrelid = partition;
   IF EXISTS (SELECT FROM eventkit.partition_departures d WHERE d.partition = partition) AND (pending OR pending IS NULL) THEN
@@ -119,6 +120,18 @@ BEGIN
   END IF;
   IF NOT pending THEN
     PERFORM eventkit.check_unreferenced(parent, partition);
+    -- The parent gets a key back from the partitions that have it: the last one would take it along.
+    SELECT m.name INTO alone FROM eventkit.marked_foreign_keys(partition) m
+      WHERE NOT EXISTS (
+        SELECT FROM pg_inherits i CROSS JOIN LATERAL eventkit.marked_foreign_keys(i.inhrelid) o
+        WHERE i.inhparent = parent AND i.inhrelid <> partition AND NOT i.inhdetachpending AND o.name = m.name)
+      ORDER BY m.name LIMIT 1;
+    IF alone IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+        MESSAGE = format('foreign key %I waits to be that of %s, and no other partition has it', alone, parent),
+        DETAIL = 'A split was stopped before all was proved.',
+        HINT = format('End it first: CALL eventkit.split_partition(%L).', parent);
+    END IF;
   END IF;
   IF archive IS NOT NULL THEN
     since := pg_snapshot_xmin(pg_current_snapshot())::xid;

@@ -296,3 +296,28 @@ fn a_key_that_the_server_does_not_hold_is_carried_as_it_is() {
         }
     }
 }
+
+#[test]
+fn the_last_partition_with_a_key_that_waits_is_not_retired() {
+    let (_db, s) = converted();
+    let before = lines(&s, KEYS);
+    assert_eq!(by_hand(&s, false), []);
+    let last = value(
+        &s,
+        "SELECT partition FROM eventkit.partitions WHERE parent = 'orders'::regclass AND to_time IS NOT NULL ORDER BY from_time DESC LIMIT 1",
+    );
+    let _ = s.take_notices();
+    s.query("CALL eventkit.drop_old_partitions('orders', now() + interval '1 year')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains(&format!("WARNING: partition {last} is kept: foreign key")), "{heard}");
+    // The others have gone, and what is left is a table with its keys.
+    let left = "SELECT string_agg(inhrelid::regclass::text, ' ') FROM pg_inherits WHERE inhparent = 'orders'::regclass";
+    assert_eq!(value(&s, left), last);
+    assert_eq!(value(&s, &format!("SELECT count(*) FROM eventkit.marked_foreign_keys('{last}')")), "2");
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!(lines(&s, KEYS), before);
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.waiting_foreign_keys('orders')"), "0");
+    s.query("CALL eventkit.drop_old_partitions('orders', now() + interval '1 year')").unwrap();
+    assert_eq!(value(&s, left), "NULL");
+    assert_eq!(lines(&s, KEYS), before);
+}
