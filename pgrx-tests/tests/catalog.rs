@@ -330,6 +330,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("backfill", "v", "u", 100.0, false),
     ("abandon_backfill", "v", "u", 100.0, false),
     ("apply_changes", "v", "u", 100.0, false),
+    ("apply_by_period", "v", "u", 100.0, false),
     ("apply_last_changes", "v", "u", 100.0, false),
     ("backfill_next", "v", "u", 100.0, false),
     ("refuse_failed_periods", "v", "u", 100.0, false),

@@ -827,3 +827,61 @@ fn a_writers_path_changes_nothing_of_the_capture() {
     s.query("CALL eventkit.finish_backfill('plain', 'to_plain')").unwrap();
     assert_eq!(lines(&s, "SELECT id FROM to_plain"), ["3"]);
 }
+
+#[test]
+fn what_cannot_be_applied_in_one_period_keeps_no_other_waiting() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("ALTER TABLE public.ev ALTER n DROP NOT NULL").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    // In periods that are copied and in such as are not: two without a fault, one with a NULL, one with a value that is refused.
+    s.query(
+        "ALTER TABLE app.ev ADD CONSTRAINT small CHECK (n < 1000);
+         UPDATE public.ev SET n = NULL WHERE id = 1; UPDATE public.ev SET n = 5 WHERE id IN (2, 3);
+         UPDATE public.ev SET n = 7 WHERE id = 1000; DELETE FROM public.ev WHERE id = 1001; UPDATE public.ev SET at = at + interval '1 day' WHERE id = 4;
+         INSERT INTO public.ev VALUES (9001, '2024-02-01', 1), (9002, '2024-02-02', 2000), (9003, '2024-02-03', 3)",
+    )
+    .unwrap();
+    let bad = "at < '2024-01-02' OR at >= '2024-02-02' AND at < '2024-02-03'";
+    for batch in [2, 10_000] {
+        let _ = s.take_notices();
+        let refused = fails(&s, &format!("CALL eventkit.catch_up('ev', 'app.ev', batch_rows => {batch})"));
+        let told = s.take_notices().join("\n");
+        assert!(refused.message.starts_with("period 2024-0") && refused.message.ends_with("(and 1 more)"), "{refused}");
+        assert!(refused.hint.is_some() && ["23502", "23514"].contains(&&*refused.sqlstate), "{refused}");
+        for warned in ["WARNING: period 2024-01-01: null value", "WARNING: period 2024-02-02: new row"] {
+            assert!(told.contains(warned), "{warned}\n{told}");
+        }
+        assert_eq!(
+            differences(
+                &s,
+                &format!("(SELECT * FROM public.ev WHERE NOT ({bad})) s"),
+                &format!("(SELECT * FROM app.ev WHERE NOT ({bad})) p")
+            ),
+            "0"
+        );
+        // Nothing of the day with the fault has come, and all of it waits, each as often as it was noted.
+        assert_eq!(
+            value(&s, "SELECT string_agg(n::text, ' ' ORDER BY id) FROM app.ev WHERE id < 5 AND at < '2024-01-02'"),
+            "0 0 0 0"
+        );
+        assert_eq!(value(&s, "SELECT string_agg(DISTINCT id::text, ' ') FROM app.ev_changes"), "1 2 3 4 9002");
+    }
+    s.query("UPDATE public.ev SET n = 8 WHERE id = 1; UPDATE public.ev SET n = 8 WHERE id = 9002").unwrap();
+    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
+    assert_eq!(
+        (differences(&s, "public.ev", "app.ev"), value(&s, "SELECT count(*) FROM app.ev_changes")),
+        ("0".into(), "0".into())
+    );
+    // A row of the parent in the way of one of the source.
+    s.query(
+        "CREATE UNIQUE INDEX ON app.ev (name, at); INSERT INTO app.ev (id, at, n, name) OVERRIDING SYSTEM VALUE VALUES (9100, '2024-01-02 00:00:00.5', 1, 'twice');
+         INSERT INTO public.ev VALUES (9101, '2024-01-02 00:00:00.5', 1, 'twice'), (9102, '2024-01-03 00:00:00.5', 1, 'once')",
+    )
+    .unwrap();
+    let refused = fails(&s, "CALL eventkit.catch_up('ev', 'app.ev')");
+    assert!(refused.sqlstate == "23505" && refused.message.starts_with("period 2024-01-02: "), "{refused}");
+    assert_eq!(value(&s, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM app.ev WHERE id > 9100"), "9102");
+    s.query("DELETE FROM app.ev WHERE id = 9100").unwrap();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!((differences(&s, "public.ev", "app.ev"), leftovers(&s)), ("0".into(), String::new()));
+}
