@@ -327,6 +327,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("run_together", "v", "u", 100.0, false),
     ("unpartition_table", "v", "u", 100.0, false),
     ("attach_partition", "v", "u", 100.0, false),
+    ("warn_unsent_rows", "v", "u", 100.0, false),
     ("backfill", "v", "u", 100.0, false),
     ("abandon_backfill", "v", "u", 100.0, false),
     ("apply_changes", "v", "u", 100.0, false),
