@@ -24,6 +24,42 @@ $$;
 COMMENT ON FUNCTION eventkit.abandon_attach(regclass, interval) IS
 'Drops the CHECKs that an attach_partition which failed has added to a table. SELECT eventkit.abandon_attach(''app.events_20240101'', ''2 seconds'')';
 
+CREATE FUNCTION eventkit.warn_unsent_rows(parent regclass, child regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  published record;
+BEGIN
+  -- An answer for rows that are hidden by a policy too; an emptied table may be named without need.
+  IF pg_relation_size(child) = 0 THEN
+    RETURN;
+  END IF;
+  FOR published IN
+    SELECT p.pubviaroot AS as_parent, format('publication %I', p.pubname) AS name
+    FROM pg_publication p
+    CROSS JOIN LATERAL (
+      SELECT c.oid, p.puballtables OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid)
+        OR EXISTS (SELECT FROM pg_publication_namespace r WHERE r.pnpubid = p.oid AND r.pnnspid = c.relnamespace) AS sent
+      FROM pg_class c WHERE c.oid IN (parent, child)) t
+    WHERE p.pubinsert
+    GROUP BY p.oid, p.pubviaroot, p.pubname
+    -- Without the root a table that was published before is so still, under its own name.
+    HAVING bool_or(t.sent) FILTER (WHERE t.oid = parent) AND (p.pubviaroot OR NOT bool_or(t.sent) FILTER (WHERE t.oid = child))
+    ORDER BY p.pubname
+  LOOP
+    RAISE WARNING USING
+      MESSAGE = format('rows that %s held before it was attached to %s are not sent to subscribers of %s', child, parent, published.name),
+      DETAIL = 'A publication sends what is written; an attach writes no row.',
+      HINT = CASE WHEN published.as_parent THEN format('Copy them into %s at each subscriber by hand.', parent)
+        ELSE 'Make a table of that name at each subscriber and have it copied: ALTER SUBSCRIPTION … REFRESH PUBLICATION.' END;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.warn_unsent_rows(regclass, regclass) IS
+'Warns when a partition that is attached with rows belongs to a parent that is published: these rows are sent to no subscriber. SELECT eventkit.warn_unsent_rows(''app.events'', ''app.june'')';
+
 CREATE PROCEDURE eventkit.attach_partition(
   parent regclass, child regclass, from_time timestamptz, to_time timestamptz, lock_timeout interval DEFAULT '2 seconds')
 LANGUAGE plpgsql
@@ -83,7 +119,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.attach_partition(regclass, regclass, timestamptz, timestamptz, interval) IS
-'Attaches a filled table as the partition of a range of time (infinity for an open end) without a scan under lock: a CHECK is added, proved while others go on, missing indexes are built, then the attach is short. Commits step by step, unless in a transaction block; a call that was stopped can be repeated. CALL eventkit.attach_partition(''app.events'', ''app.june'', ''2023-06-01 00:00Z'', ''2023-07-01 00:00Z'')';
+'Attaches a filled table as the partition of a range of time (infinity for an open end) without a scan under lock: a CHECK is added, proved while others go on, missing indexes are built, then the attach is short. Commits step by step, unless in a transaction block; a call that was stopped can be repeated. Rows that it holds already are sent to no subscriber of a publication; a warning says so. CALL eventkit.attach_partition(''app.events'', ''app.june'', ''2023-06-01 00:00Z'', ''2023-07-01 00:00Z'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.attach_partition(regclass, regclass, timestamptz, timestamptz, interval) FROM PUBLIC;
 

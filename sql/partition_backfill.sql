@@ -340,7 +340,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.refuse_failed_periods(jsonb[], regclass, regclass) IS
-'Raises the error of the periods that a backfill has passed over, if there are any, after the lock is given back. SELECT eventkit.refuse_failed_periods(''{}'', ''public.events'', ''app.events'')';
+'Raises the error of the periods that a backfill or catch_up has passed over, if there are any, after the lock is given back. SELECT eventkit.refuse_failed_periods(''{}'', ''public.events'', ''app.events'')';
 
 CREATE FUNCTION eventkit.close_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql

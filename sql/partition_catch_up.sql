@@ -3,7 +3,7 @@
 
 CREATE FUNCTION eventkit.apply_changes(
   source regclass, parent regclass, batch_rows bigint, deletes boolean, replace boolean, lock_timeout interval, caller_search_path text,
-  OUT taken bigint, OUT copied_periods int)
+  passed_over timestamp[] DEFAULT '{}', alone timestamp DEFAULT NULL, OUT taken bigint, OUT copied_periods int)
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET enable_hashjoin = on SET enable_mergejoin = on
 AS $$
@@ -29,7 +29,8 @@ BEGIN
     PERFORM set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
   END IF;
   FOR planned IN
-    SELECT p.* FROM eventkit.plan_catch_up(source, parent, batch_rows, deletes, replace, backfill.from_time, backfill.to_time) p ORDER BY p.step
+    SELECT p.* FROM eventkit.plan_catch_up(source, parent, batch_rows, deletes, replace, backfill.from_time, backfill.to_time, passed_over, alone) p
+    ORDER BY p.step
   LOOP
     IF planned.step = 1 THEN
       EXECUTE planned.statement INTO batch;
@@ -42,6 +43,8 @@ BEGIN
         SELECT s.period FROM eventkit.source_periods_of_hours(source, parent, hours) s (period)
         WHERE NOT EXISTS (
           SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.period = s.period)
+        -- An hour may be part of two periods.
+        AND s.period <> ALL (passed_over) AND (alone IS NULL OR s.period = alone)
       LOOP
         BEGIN
           PERFORM eventkit.copy_period(source, parent, next_period, 'count', lock_timeout, caller_search_path);
@@ -66,12 +69,64 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.apply_changes(regclass, regclass, bigint, boolean, boolean, interval, text) IS
-'Applies one batch of captured changes, or copies the periods that it needs first; returns the changes taken and the periods copied. SELECT * FROM eventkit.apply_changes(''public.events'', ''app.events'', 10000, true, false, ''2 seconds'', current_setting(''search_path''))';
+COMMENT ON FUNCTION eventkit.apply_changes(regclass, regclass, bigint, boolean, boolean, interval, text, timestamp[], timestamp) IS
+'Applies one batch of captured changes, or copies the periods that it needs first; returns the changes taken and the periods copied. Changes of periods passed over wait on; of one alone only its own are applied. SELECT * FROM eventkit.apply_changes(''public.events'', ''app.events'', 10000, true, false, ''2 seconds'', current_setting(''search_path''))';
+
+CREATE FUNCTION eventkit.apply_by_period(
+  source regclass, parent regclass, batch_rows bigint, deletes boolean, replace boolean, lock_timeout interval, caller_search_path text,
+  INOUT passed_over timestamp[], INOUT failures jsonb[], OUT taken bigint, OUT copied_periods int)
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  backfill eventkit.backfills;
+  statements text[];
+  batch tid[];
+  hours bigint[];
+  one timestamp;
+  done record;
+  message text;
+  detail text;
+  hint text;
+BEGIN
+  taken := 0;
+  copied_periods := 0;
+  SELECT b.* INTO backfill FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2;
+  statements := ARRAY(
+    SELECT p.statement FROM eventkit.plan_catch_up(source, parent, batch_rows, deletes, replace, backfill.from_time, backfill.to_time, passed_over) p
+    WHERE p.step <= 2 ORDER BY p.step);
+  EXECUTE statements[1] INTO batch;
+  EXECUTE statements[2] INTO hours USING batch;
+  FOR one IN
+    SELECT s.period FROM eventkit.source_periods_of_hours(source, parent, hours) s (period) WHERE s.period <> ALL (passed_over) ORDER BY s.period
+  LOOP
+    BEGIN
+      IF EXISTS (SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.period = one) THEN
+        SELECT a.* INTO done FROM eventkit.apply_changes(source, parent, batch_rows, deletes, replace, lock_timeout, caller_search_path, '{}', one) a;
+        taken := taken + done.taken;
+      ELSE
+        PERFORM eventkit.copy_period(source, parent, one, 'count', lock_timeout, caller_search_path);
+        copied_periods := copied_periods + 1;
+      END IF;
+    -- What a row of this period is to blame for stops no other, as in backfill.
+    EXCEPTION WHEN not_null_violation OR unique_violation OR check_violation OR exclusion_violation OR data_exception THEN
+      GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+      message := CASE WHEN NOT starts_with(SQLERRM, 'period ') THEN format('period %s: ', eventkit.period_label(one)) ELSE '' END || SQLERRM;
+      hint := coalesce(nullif(hint, ''), format('Its changes wait, those of other periods are applied; remove the cause, then call again: CALL eventkit.catch_up(%L, %L).', source, parent));
+      passed_over := array_append(passed_over, one);
+      failures := array_append(failures, jsonb_build_object('state', SQLSTATE, 'message', message, 'detail', detail, 'hint', hint));
+      RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = message, DETAIL = detail, HINT = hint;
+    END;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.apply_by_period(regclass, regclass, bigint, boolean, boolean, interval, text, timestamp[], jsonb[]) IS
+'Applies the periods of a batch of captured changes one by one; a period whose rows break a constraint is passed over with a warning and its error added to the failures. SELECT * FROM eventkit.apply_by_period(''public.events'', ''app.events'', 10000, true, false, ''2 seconds'', current_setting(''search_path''), ''{}'', ''{}'')';
 
 CREATE FUNCTION eventkit.catch_up_next(
   source regclass, parent regclass, batch_rows bigint, lock_timeout interval, caller_search_path text,
-  INOUT deletes boolean, INOUT tries int, OUT taken bigint, OUT ended boolean)
+  INOUT deletes boolean, INOUT tries int, INOUT passed_over timestamp[], INOUT failures jsonb[], OUT taken bigint, OUT ended boolean)
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -81,13 +136,14 @@ DECLARE
   detail text;
   hint text;
   state text;
+  blamed boolean := false;
 BEGIN
   taken := 0;
   ended := false;
   BEGIN
     -- Rows that pass a unique value on fit only together: then the batch is all that waits, and if need be its rows make room first.
     SELECT a.* INTO done FROM eventkit.apply_changes(source, parent,
-      CASE WHEN tries > 0 THEN 9223372036854775807 ELSE batch_rows END, deletes, tries > 1, lock_timeout, caller_search_path) a;
+      CASE WHEN tries > 0 THEN 9223372036854775807 ELSE batch_rows END, deletes, tries > 1, lock_timeout, caller_search_path, passed_over) a;
     taken := done.taken;
     ended := done.copied_periods = 0 AND (tries > 0 OR done.taken < batch_rows);
     tries := 0;
@@ -103,19 +159,31 @@ BEGIN
     WHEN unique_violation OR exclusion_violation OR serialization_failure OR deadlock_detected THEN
       GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
       tries := tries + 1;
-      IF tries > 10 THEN
-        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, DETAIL = detail,
-          HINT = coalesce(nullif(hint, ''), format('A row of %s stands in the way of one of %s: remove it, then call again: CALL eventkit.catch_up(%L, %L).', parent, source, source, parent));
-      END IF;
+      hint := coalesce(nullif(hint, ''), format('A row of %s stands in the way of one of %s: remove it, then call again: CALL eventkit.catch_up(%L, %L).', parent, source, source, parent));
+      blamed := tries > 10;
+    WHEN not_null_violation OR check_violation OR data_exception THEN
+      GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+      blamed := true;
   END;
+  IF blamed THEN
+    SELECT a.* INTO done FROM eventkit.apply_by_period(source, parent,
+      CASE WHEN tries > 0 THEN 9223372036854775807 ELSE batch_rows END, deletes, tries > 1, lock_timeout, caller_search_path, passed_over, failures) a;
+    IF done.taken = 0 AND done.copied_periods = 0 AND cardinality(done.failures) = cardinality(failures) THEN
+      RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, DETAIL = detail, HINT = hint;
+    END IF;
+    taken := done.taken;
+    passed_over := done.passed_over;
+    failures := done.failures;
+    tries := 0;
+  END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   PERFORM eventkit.release_backfill(source, parent);
   RAISE;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.catch_up_next(regclass, regclass, bigint, interval, text, boolean, int) IS
-'Applies the next batch of captured changes and says how to go on; catch_up calls it until it has ended. SELECT * FROM eventkit.catch_up_next(''public.events'', ''app.events'', 10000, ''2 seconds'', current_setting(''search_path''), true, 0)';
+COMMENT ON FUNCTION eventkit.catch_up_next(regclass, regclass, bigint, interval, text, boolean, int, timestamp[], jsonb[]) IS
+'Applies the next batch of captured changes and says how to go on; catch_up calls it until it has ended. SELECT * FROM eventkit.catch_up_next(''public.events'', ''app.events'', 10000, ''2 seconds'', current_setting(''search_path''), true, 0, ''{}'', ''{}'')';
 
 CREATE FUNCTION eventkit.waiting_changes(source regclass, parent regclass) RETURNS bigint
 STABLE PARALLEL SAFE COST 10000 LANGUAGE sql
@@ -173,6 +241,8 @@ DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   deletes pg_catalog.bool := true;
   tries pg_catalog.int4 := 0;
+  passed_over pg_catalog.timestamp[] := '{}';
+  failures pg_catalog.jsonb[] := '{}';
   taken pg_catalog.int8 := 0;
   waiting pg_catalog.int8;
   done pg_catalog.record;
@@ -184,10 +254,12 @@ BEGIN
   LOOP
     -- The source as one snapshot shows it, so that the parent agrees with it also across rows.
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
-    SELECT n.* INTO done FROM eventkit.catch_up_next(source, parent, batch_rows, lock_timeout, caller_search_path, deletes, tries) n;
+    SELECT n.* INTO done FROM eventkit.catch_up_next(source, parent, batch_rows, lock_timeout, caller_search_path, deletes, tries, passed_over, failures) n;
     COMMIT;
     deletes := done.deletes;
     tries := done.tries;
+    passed_over := done.passed_over;
+    failures := done.failures;
     taken := taken OPERATOR(pg_catalog.+) done.taken;
     -- Writers that are faster than we do not keep us for ever.
     EXIT WHEN done.ended OR taken OPERATOR(pg_catalog.>=) waiting;
@@ -195,12 +267,13 @@ BEGIN
     COMMIT;
   END LOOP;
   COMMIT;
+  PERFORM eventkit.refuse_failed_periods(failures, source, parent);
   PERFORM eventkit.close_catch_up(source, parent, taken, deletes);
 END
 $$;
 
 COMMENT ON PROCEDURE eventkit.catch_up(regclass, regclass, bigint, interval) IS
-'Applies the changes of a source that were captured since a backfill began, a transaction a batch: afterwards the parent holds what the source holds, up to what changed meanwhile; call it as often as you like. CALL eventkit.catch_up(''public.events'', ''app.events'')';
+'Applies the changes of a source that were captured since a backfill began, a transaction a batch: afterwards the parent holds what the source holds, up to what changed meanwhile; call it as often as you like. Changes of a period with a row that breaks a constraint wait on with a warning, the others are applied, and the error that names it comes at the end. CALL eventkit.catch_up(''public.events'', ''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.catch_up(regclass, regclass, bigint, interval) FROM PUBLIC;
 
@@ -407,7 +480,7 @@ COMMENT ON PROCEDURE eventkit.abandon_backfill(regclass, regclass, interval) IS
 
 REVOKE EXECUTE ON PROCEDURE eventkit.abandon_backfill(regclass, regclass, interval) FROM PUBLIC;
 
-COMMENT ON FUNCTION eventkit.plan_catch_up(regclass, regclass, bigint, boolean, boolean, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION eventkit.plan_catch_up(regclass, regclass, bigint, boolean, boolean, timestamptz, timestamptz, timestamp[], timestamp) IS
 'Shows the steps of one transaction of catch_up without doing them; $1 stands for what the first one gives. SELECT * FROM eventkit.plan_catch_up(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.plan_finish_backfill(regclass, regclass) IS
 'Shows the steps of finish_backfill after it has caught up without doing them. SELECT * FROM eventkit.plan_finish_backfill(''public.events'', ''app.events'')';

@@ -117,8 +117,11 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  -- A partition that has gone since the plan was made takes its keys with it.
-  IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = to_regclass(partition) AND k.conname = name AND k.contype = 'f' AND NOT k.convalidated) THEN
+  -- A partition that has gone since the plan was made takes its keys with it. One that is NOT ENFORCED has nothing to prove.
+  IF EXISTS (
+    SELECT FROM pg_constraint k WHERE k.conrelid = to_regclass(partition) AND k.conname = name AND k.contype = 'f' AND NOT k.convalidated
+      AND coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true')
+  THEN
     EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', to_regclass(partition), name);
   END IF;
 END

@@ -8,6 +8,7 @@ CREATE TABLE eventkit.partition_departures (
   expired_schema name,
   archive        text,
   archived_since xid,
+  archived_as    oid,
   begun_at       timestamptz NOT NULL
 );
 
@@ -17,6 +18,11 @@ CREATE POLICY owner ON eventkit.partition_departures USING (
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON eventkit.partition_departures TO PUBLIC;
 
+-- A table that was detached and not more is known by this alone: it is dropped or moved where the dump is restored.
+SELECT pg_catalog.pg_extension_config_dump('eventkit.partition_departures',
+  'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) parent) '
+  'AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) partition)');
+
 COMMENT ON TABLE eventkit.partition_departures IS
 'Partitions that are leaving their parents: written before the detach, removed when all is done; what was interrupted is ended by the next drop_old_partitions.';
 COMMENT ON COLUMN eventkit.partition_departures.partition IS 'The partition, or the table that it was made.';
@@ -25,6 +31,7 @@ COMMENT ON COLUMN eventkit.partition_departures.on_expiry IS 'What becomes of it
 COMMENT ON COLUMN eventkit.partition_departures.expired_schema IS 'The schema that it is moved to.';
 COMMENT ON COLUMN eventkit.partition_departures.archive IS 'The procedure that has got it.';
 COMMENT ON COLUMN eventkit.partition_departures.archived_since IS 'The first transaction whose rows the procedure may not have seen.';
+COMMENT ON COLUMN eventkit.partition_departures.archived_as IS 'The number of the table then; where it has another one, from a dump, the number of the transaction means nothing.';
 COMMENT ON COLUMN eventkit.partition_departures.begun_at IS 'When it was begun.';
 COMMENT ON POLICY owner ON eventkit.partition_departures IS 'Whoever has the rights of the parent''s owner sees and changes its rows.';
 
@@ -107,6 +114,7 @@ AS $$
 DECLARE
   pending boolean;
   since xid;
+  alone name;
 BEGIN
   SELECT i.inhdetachpending INTO pending FROM pg_inherits i WHERE i.inhparent = parent AND i.inhrelid = partition;
   IF EXISTS (SELECT FROM eventkit.partition_departures d WHERE d.partition = partition) AND (pending OR pending IS NULL) THEN
@@ -119,16 +127,28 @@ BEGIN
   END IF;
   IF NOT pending THEN
     PERFORM eventkit.check_unreferenced(parent, partition);
+    -- The parent gets a key back from the partitions that have it: the last one would take it along.
+    SELECT m.name INTO alone FROM eventkit.marked_foreign_keys(partition) m
+      WHERE NOT EXISTS (
+        SELECT FROM pg_inherits i CROSS JOIN LATERAL eventkit.marked_foreign_keys(i.inhrelid) o
+        WHERE i.inhparent = parent AND i.inhrelid <> partition AND NOT i.inhdetachpending AND o.name = m.name)
+      ORDER BY m.name LIMIT 1;
+    IF alone IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+        MESSAGE = format('foreign key %I waits to be that of %s, and no other partition has it', alone, parent),
+        DETAIL = 'A split was stopped before all was proved.',
+        HINT = format('End it first: CALL eventkit.split_partition(%L).', parent);
+    END IF;
   END IF;
   IF archive IS NOT NULL THEN
     since := pg_snapshot_xmin(pg_current_snapshot())::xid;
     PERFORM eventkit.call_archive(archive, partition, caller_search_path);
   END IF;
-  INSERT INTO eventkit.partition_departures AS d (partition, parent, on_expiry, expired_schema, archive, archived_since, begun_at)
-    SELECT partition, parent, coalesce(s.on_expiry, 'detach'), s.expired_schema, archive, since, clock_timestamp()
+  INSERT INTO eventkit.partition_departures AS d (partition, parent, on_expiry, expired_schema, archive, archived_since, archived_as, begun_at)
+    SELECT partition, parent, coalesce(s.on_expiry, 'detach'), s.expired_schema, archive, since, partition::oid, clock_timestamp()
     FROM (SELECT) one LEFT JOIN eventkit.partition_settings s ON s.parent = parent
     ON CONFLICT ON CONSTRAINT partition_departures_pkey DO UPDATE SET parent = EXCLUDED.parent, on_expiry = EXCLUDED.on_expiry,
-      expired_schema = EXCLUDED.expired_schema, archive = EXCLUDED.archive, archived_since = EXCLUDED.archived_since, begun_at = EXCLUDED.begun_at;
+      expired_schema = EXCLUDED.expired_schema, archive = EXCLUDED.archive, archived_since = EXCLUDED.archived_since, archived_as = EXCLUDED.archived_as, begun_at = EXCLUDED.begun_at;
   RETURN 'go on';
 END
 $$;
@@ -185,8 +205,8 @@ BEGIN
     RETURN 'detached';
   ELSIF EXISTS (SELECT FROM pg_class c WHERE c.oid = partition AND NOT c.relispartition) THEN
     IF begun.on_expiry = 'drop' AND begun.archived_since IS NOT NULL THEN
-      -- Rows that came between the hook and the detach; nobody can add more.
-      IF eventkit.has_rows(partition, begun.archived_since) THEN
+      -- Rows that came between the hook and the detach; nobody can add more. In a database that was restored all may be such.
+      IF eventkit.has_rows(partition, CASE WHEN begun.archived_as = partition THEN begun.archived_since END) THEN
         PERFORM eventkit.call_archive(begun.archive, partition, caller_search_path);
       END IF;
     END IF;

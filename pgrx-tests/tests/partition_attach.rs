@@ -319,3 +319,24 @@ fn while_an_index_is_built_nothing_but_the_table_is_locked() {
         s.query(end).unwrap();
     }
 }
+
+#[test]
+fn rows_that_no_subscriber_gets_are_told_of() {
+    let (_db, s) = open(SETUP);
+    s.query("CREATE TABLE empty (LIKE e INCLUDING ALL)").unwrap();
+    s.query("CREATE PUBLICATION \"as root\" FOR TABLE e WITH (publish_via_partition_root)").unwrap();
+    s.query("CREATE PUBLICATION parts FOR TABLE e; CREATE PUBLICATION deletes FOR TABLE e WITH (publish = 'delete'); CREATE PUBLICATION pair FOR TABLE e, filled").unwrap();
+    let plan = "SELECT count(*) FROM eventkit.plan_attach_partition('e', 'filled', '2024-01-01 00:00Z', '2024-01-02 00:00Z') WHERE reason ~ 'sent to no subscriber'";
+    assert_eq!(value(&s, plan), "1");
+    let _ = s.take_notices();
+    s.query(CALL).unwrap();
+    let told: Vec<String> = s.take_notices().into_iter().filter(|notice| notice.starts_with("WARNING")).collect();
+    let of = |publication: &str| {
+        format!(
+            "WARNING: rows that public.filled held before it was attached to public.e are not sent to subscribers of publication {publication}"
+        )
+    };
+    assert_eq!(told, [of("\"as root\""), of("parts")]);
+    s.query("CALL eventkit.attach_partition('e', 'empty', '2024-01-02 00:00Z', '2024-01-03 00:00Z')").unwrap();
+    assert!(!s.take_notices().join("").contains("WARNING"));
+}

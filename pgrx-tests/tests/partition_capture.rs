@@ -60,12 +60,21 @@ fn write(s: &Session, turn: usize) -> Result<(), eventkit_tests::Failure> {
 }
 
 /// Lets writers run beside some work, and says how many statements they did.
+///
+/// Work that fails may hold locks that writers wait for, beyond its end: then their sessions are ended.
 fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: impl FnOnce() -> T) -> (T, usize) {
-    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let result = std::thread::scope(|scope| {
-        for writer in 0..writers {
+    let (stop, failed, written) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
+    let sessions: Vec<_> = (0..writers)
+        .map(|writer| {
             let session = Session::open(cluster, database, &format!("writer {writer}")).unwrap();
-            let (stop, written) = (&stop, &written);
+            session.query(&format!("SET statement_timeout = '{} s'", 2 * wait::PATIENCE.as_secs())).unwrap();
+            session
+        })
+        .collect();
+    let pids: Vec<String> = sessions.iter().map(|session| session.pid().to_string()).collect();
+    let result = std::thread::scope(|scope| {
+        for (writer, session) in sessions.into_iter().enumerate() {
+            let (stop, failed, written) = (&stop, &failed, &written);
             scope.spawn(move || {
                 let mut turn = writer;
                 while !stop.load(Ordering::Relaxed) {
@@ -74,6 +83,7 @@ fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: im
                         // Two writers may want each other's row, or one that another moves to the other partition of a source.
                         Err(e) if e.sqlstate == "40P01" => 0,
                         Err(e) if e.sqlstate == "40001" && e.message.contains("moved to another partition") => 0,
+                        Err(_) if failed.load(Ordering::SeqCst) => break,
                         Err(e) => panic!("a writer fails: {e}"),
                     };
                     turn += writers + 1;
@@ -82,7 +92,14 @@ fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: im
         }
         // The writers end also when the work fails.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        if result.is_err() {
+            failed.store(true, Ordering::SeqCst);
+        }
         stop.store(true, Ordering::Relaxed);
+        if result.is_err() {
+            let end = format!("SELECT pg_terminate_backend(pid) FROM unnest('{{{}}}'::int[]) pid", pids.join(","));
+            cluster.connect("postgres").unwrap().batch_execute(&end).unwrap();
+        }
         result
     });
     let written = written.into_inner();
@@ -91,9 +108,33 @@ fn beside_writers<T>(cluster: &Cluster, database: &str, writers: usize, work: im
 
 fn written_since(s: &Session, so_many: usize) {
     let before: usize = value(s, "SELECT last_value FROM public.ids").parse().unwrap();
+    let deadline = std::time::Instant::now() + 2 * wait::PATIENCE;
     while value(s, "SELECT last_value FROM public.ids").parse::<usize>().unwrap() < before + so_many {
+        assert!(std::time::Instant::now() < deadline, "the writers have stopped");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+}
+
+#[test]
+fn work_that_fails_beside_writers_under_a_lock_is_told_and_not_waited_for() {
+    let (db, s) = open(&tables(PLAIN));
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        beside_writers(db.cluster, &db.name, 2, || {
+            s.query("BEGIN; LOCK TABLE public.ev").unwrap();
+            let waits = "2 = (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ '^writer' AND wait_event_type = 'Lock')";
+            wait::until(db.cluster, &db.name, waits).unwrap();
+            panic!("the work fails");
+        })
+    }));
+    assert_eq!(told.unwrap_err().downcast_ref::<&str>(), Some(&"the work fails"));
+    // They have waited to the end, and the lock is still held.
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'public.ev'::regclass AND mode = 'AccessExclusiveLock'"
+        ),
+        "1"
+    );
 }
 
 #[test]
@@ -785,4 +826,62 @@ fn a_writers_path_changes_nothing_of_the_capture() {
     assert_eq!(value(&s, "SELECT count(*) FROM plain_changes"), "4");
     s.query("CALL eventkit.finish_backfill('plain', 'to_plain')").unwrap();
     assert_eq!(lines(&s, "SELECT id FROM to_plain"), ["3"]);
+}
+
+#[test]
+fn what_cannot_be_applied_in_one_period_keeps_no_other_waiting() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("ALTER TABLE public.ev ALTER n DROP NOT NULL").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    // In periods that are copied and in such as are not: two without a fault, one with a NULL, one with a value that is refused.
+    s.query(
+        "ALTER TABLE app.ev ADD CONSTRAINT small CHECK (n < 1000);
+         UPDATE public.ev SET n = NULL WHERE id = 1; UPDATE public.ev SET n = 5 WHERE id IN (2, 3);
+         UPDATE public.ev SET n = 7 WHERE id = 1000; DELETE FROM public.ev WHERE id = 1001; UPDATE public.ev SET at = at + interval '1 day' WHERE id = 4;
+         INSERT INTO public.ev VALUES (9001, '2024-02-01', 1), (9002, '2024-02-02', 2000), (9003, '2024-02-03', 3)",
+    )
+    .unwrap();
+    let bad = "at < '2024-01-02' OR at >= '2024-02-02' AND at < '2024-02-03'";
+    for batch in [2, 10_000] {
+        let _ = s.take_notices();
+        let refused = fails(&s, &format!("CALL eventkit.catch_up('ev', 'app.ev', batch_rows => {batch})"));
+        let told = s.take_notices().join("\n");
+        assert!(refused.message.starts_with("period 2024-0") && refused.message.ends_with("(and 1 more)"), "{refused}");
+        assert!(refused.hint.is_some() && ["23502", "23514"].contains(&&*refused.sqlstate), "{refused}");
+        for warned in ["WARNING: period 2024-01-01: null value", "WARNING: period 2024-02-02: new row"] {
+            assert!(told.contains(warned), "{warned}\n{told}");
+        }
+        assert_eq!(
+            differences(
+                &s,
+                &format!("(SELECT * FROM public.ev WHERE NOT ({bad})) s"),
+                &format!("(SELECT * FROM app.ev WHERE NOT ({bad})) p")
+            ),
+            "0"
+        );
+        // Nothing of the day with the fault has come, and all of it waits, each as often as it was noted.
+        assert_eq!(
+            value(&s, "SELECT string_agg(n::text, ' ' ORDER BY id) FROM app.ev WHERE id < 5 AND at < '2024-01-02'"),
+            "0 0 0 0"
+        );
+        assert_eq!(value(&s, "SELECT string_agg(DISTINCT id::text, ' ') FROM app.ev_changes"), "1 2 3 4 9002");
+    }
+    s.query("UPDATE public.ev SET n = 8 WHERE id = 1; UPDATE public.ev SET n = 8 WHERE id = 9002").unwrap();
+    s.query("CALL eventkit.catch_up('ev', 'app.ev')").unwrap();
+    assert_eq!(
+        (differences(&s, "public.ev", "app.ev"), value(&s, "SELECT count(*) FROM app.ev_changes")),
+        ("0".into(), "0".into())
+    );
+    // A row of the parent in the way of one of the source.
+    s.query(
+        "CREATE UNIQUE INDEX ON app.ev (name, at); INSERT INTO app.ev (id, at, n, name) OVERRIDING SYSTEM VALUE VALUES (9100, '2024-01-02 00:00:00.5', 1, 'twice');
+         INSERT INTO public.ev VALUES (9101, '2024-01-02 00:00:00.5', 1, 'twice'), (9102, '2024-01-03 00:00:00.5', 1, 'once')",
+    )
+    .unwrap();
+    let refused = fails(&s, "CALL eventkit.catch_up('ev', 'app.ev')");
+    assert!(refused.sqlstate == "23505" && refused.message.starts_with("period 2024-01-02: "), "{refused}");
+    assert_eq!(value(&s, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM app.ev WHERE id > 9100"), "9102");
+    s.query("DELETE FROM app.ev WHERE id = 9100").unwrap();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!((differences(&s, "public.ev", "app.ev"), leftovers(&s)), ("0".into(), String::new()));
 }

@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::stops::{Killed, holds};
-use common::{lines, value, victims};
+use common::{lines, open, value, victims};
 use eventkit_tests::{Session, shared, wait};
 
 /// Dumps a copy, restores it into a new database; a session in that.
@@ -106,6 +106,22 @@ fn a_retirement_is_dumped_and_restored() {
             }
             s.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{when}"));
             assert_eq!(value(&s, "SELECT string_agg(id::text, ' ') FROM e"), "2", "{when}");
+            // What was begun is ended as it would have been, also with what is a table of its own since.
+            victim.is_true(&s, &victim.done, &when);
+            assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "0", "{when}");
         }
     }
+}
+
+/// The row of a departure as a dump brings it: numbers of transactions and tables are those of another server.
+#[test]
+fn what_was_archived_before_a_dump_is_not_taken_for_archived() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id bigint, at timestamptz) PARTITION BY RANGE (at); CREATE TABLE old AS SELECT 1 AS id; CREATE TABLE archived (id bigint);
+         CREATE PROCEDURE hook(partition regclass) LANGUAGE plpgsql AS $$ BEGIN EXECUTE format('INSERT INTO archived SELECT id FROM %s', partition); END $$;
+         INSERT INTO eventkit.partition_departures (partition, parent, on_expiry, archive, archived_since, archived_as, begun_at)
+         VALUES ('old', 'e', 'drop', 'public.hook(regclass)', (pg_current_xact_id()::text::bigint + 1000000)::text::xid, 1, now())",
+    );
+    s.query("CALL eventkit.drop_old_partitions('e', '2024-01-01')").unwrap();
+    assert_eq!(value(&s, "SELECT concat_ws(' ', (SELECT count(*) FROM archived), to_regclass('old'))"), "1");
 }

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{fails, lines, number, open, value};
-use eventkit_tests::Session;
 use eventkit_tests::shared::Database;
+use eventkit_tests::{PgVersion, Session};
 
 /// Orders that refer to a plain table and to a partitioned one, with a default partition beside.
 const SETUP: &str = "
@@ -259,4 +259,65 @@ fn a_name_that_a_partition_has_taken_leaves_the_key_with_the_parent() {
     let before = lines(&s, KEYS);
     s.query("CALL eventkit.split_partition('orders')").unwrap();
     assert_eq!((lines(&s, KEYS), value(&s, MARKS)), (before, "0".to_owned()));
+}
+
+#[test]
+fn a_key_that_the_server_does_not_hold_is_carried_as_it_is() {
+    // The word is known from 18 on; before that the keys are held ones.
+    let word = if PgVersion::under_test().unwrap() >= PgVersion::V18 { " NOT ENFORCED" } else { "" };
+    let (_db, s) = open(SETUP);
+    s.query(&format!(
+        "ALTER TABLE orders DROP CONSTRAINT orders_shop_fkey, ADD CONSTRAINT orders_shop_fkey FOREIGN KEY (shop) REFERENCES shops{word};
+         CREATE TABLE notes (id bigint, at timestamptz); INSERT INTO notes SELECT id, at FROM orders;
+         ALTER TABLE notes ADD CONSTRAINT notes_order_fkey FOREIGN KEY (id, at) REFERENCES orders{word}"
+    ))
+    .unwrap();
+    if !word.is_empty() {
+        s.query(
+            "INSERT INTO orders VALUES (500, now() - interval '50 hours', 1, 77); INSERT INTO notes VALUES (77, now())",
+        )
+        .unwrap();
+    }
+    let keys = "SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) || ' ' || coalesce(to_jsonb(k) ->> 'conenforced', 'true') FROM pg_constraint k
+      WHERE conrelid IN ('orders'::regclass, 'notes'::regclass) AND contype = 'f' AND conparentid = 0 ORDER BY 1";
+    let rows = number(&s, "SELECT count(*) FROM orders");
+    let before = lines(&s, keys);
+    assert_eq!(before.len(), 3);
+    for call in ["convert_table('orders', 'at')", "split_partition('orders')", "unpartition_table('orders')"] {
+        s.query(&format!("CALL eventkit.{call}")).unwrap_or_else(|failure| panic!("{call}: {failure}"));
+        assert_eq!(lines(&s, keys), before, "{call}");
+        assert_eq!(number(&s, "SELECT count(*) FROM orders"), rows, "{call}");
+        assert_eq!(fails(&s, "INSERT INTO orders VALUES (1, now(), 11, 1)").sqlstate, "23503", "{call}");
+        // Nothing is left to do.
+        if call.starts_with("split") {
+            let _ = s.take_notices();
+            s.query(&format!("CALL eventkit.{call}")).unwrap();
+            assert!(s.take_notices().join("").contains("no partition of"));
+        }
+    }
+}
+
+#[test]
+fn the_last_partition_with_a_key_that_waits_is_not_retired() {
+    let (_db, s) = converted();
+    let before = lines(&s, KEYS);
+    assert_eq!(by_hand(&s, false), []);
+    let last = value(
+        &s,
+        "SELECT partition FROM eventkit.partitions WHERE parent = 'orders'::regclass AND to_time IS NOT NULL ORDER BY from_time DESC LIMIT 1",
+    );
+    let _ = s.take_notices();
+    s.query("CALL eventkit.drop_old_partitions('orders', now() + interval '1 year')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains(&format!("WARNING: partition {last} is kept: foreign key")), "{heard}");
+    // The others have gone, and what is left is a table with its keys.
+    let left = "SELECT string_agg(inhrelid::regclass::text, ' ') FROM pg_inherits WHERE inhparent = 'orders'::regclass";
+    assert_eq!(value(&s, left), last);
+    assert_eq!(value(&s, &format!("SELECT count(*) FROM eventkit.marked_foreign_keys('{last}')")), "2");
+    s.query("CALL eventkit.split_partition('orders')").unwrap();
+    assert_eq!(lines(&s, KEYS), before);
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.waiting_foreign_keys('orders')"), "0");
+    s.query("CALL eventkit.drop_old_partitions('orders', now() + interval '1 year')").unwrap();
+    assert_eq!(value(&s, left), "NULL");
+    assert_eq!(lines(&s, KEYS), before);
 }

@@ -6,6 +6,7 @@ use super::{Micros, catalog, given};
 use crate::pg::raise::OrRaise;
 use eventkit_core::error::Result;
 use eventkit_core::partition::backfill::{self, Verify};
+use eventkit_core::partition::bound::Bound;
 use eventkit_core::partition::capture::{self, Batch, Capture};
 use eventkit_core::partition::step::Step;
 use pgrx::datum::{Timestamp, TimestampWithTimeZone};
@@ -119,11 +120,12 @@ plan_function! {
 /// The steps of one transaction of `catch_up`, without doing them; `$1` stands for what the first one gives.
 ///
 /// Takes source, parent, the most changes of a transaction, whether rows that left the source are deleted, whether changed rows are
-/// deleted and inserted rather than updated, and the range that the periods share a time with. Raises what `capture::apply` raises. Takes no lock but `ACCESS SHARE`.
+/// deleted and inserted rather than updated, the range that the periods share a time with, periods whose changes wait on, and one
+/// whose changes alone are applied; a period is given by any shown time of it. Raises what `capture::apply` raises. Takes no lock but `ACCESS SHARE`.
 r#"
 CREATE FUNCTION eventkit.plan_catch_up(
   source regclass, parent regclass, batch_rows bigint DEFAULT 10000, deletes boolean DEFAULT true, replace boolean DEFAULT false,
-  from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL)
+  from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL, passed_over timestamp[] DEFAULT '{}', alone timestamp DEFAULT NULL)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 6 LANGUAGE c
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
@@ -137,6 +139,8 @@ fn plan_catch_up(
     replace: bool,
     from_time: TimestampWithTimeZone,
     to_time: TimestampWithTimeZone,
+    passed_over: Vec<Option<Timestamp>>,
+    alone: Timestamp,
 ) {
     let (pair, captured) = read(source, parent)?;
     let rows = given(batch_rows, "batch_rows")?;
@@ -144,7 +148,19 @@ fn plan_catch_up(
         return Err(capture::error::batch_rows(rows));
     }
     let moved = pair.moved(from_time, to_time)?;
-    let batch = Batch { moved, rows, deletes: given(deletes, "deletes")?, replace: given(replace, "replace")? };
+    let key = pair.target.key()?;
+    let bound = |shown: Timestamp, argument: &str| -> Result<Bound> {
+        Ok(Bound::of(&pair.target.calendar()?.of_shown(shown.micros(argument)?)?, key))
+    };
+    let passed_over = passed_over.into_iter().flatten().flatten().map(|period| bound(period, "passed_over"));
+    let batch = Batch {
+        moved,
+        rows,
+        deletes: given(deletes, "deletes")?,
+        replace: given(replace, "replace")?,
+        passed_over: passed_over.collect::<Result<_>>()?,
+        alone: alone.map(|period| bound(period, "alone")).transpose()?,
+    };
     capture::apply(&pair.target.parent, &pair.source, &captured, batch)
 }
 }
@@ -163,7 +179,14 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 fn plan_finish_backfill(source: Oid, parent: Oid) {
     let (pair, captured) = read(source, parent)?;
     let (table, from) = (&pair.target.parent, &pair.source);
-    let batch = Batch { moved: pair.moved(None, None)?, rows: i64::MAX, deletes: true, replace: false };
+    let batch = Batch {
+        moved: pair.moved(None, None)?,
+        rows: i64::MAX,
+        deletes: true,
+        replace: false,
+        passed_over: Vec::new(),
+        alone: None,
+    };
     let mut steps = vec![capture::last_lock(from)];
     steps.extend(capture::apply(table, from, &captured, batch)?);
     steps.extend(backfill::sequence_steps(table, from)?);

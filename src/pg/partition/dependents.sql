@@ -38,7 +38,7 @@ WITH it AS (
   SELECT DISTINCT p.*, pc.relname, pn.nspname, pc.relowner FROM needs d JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
   JOIN pg_class pc ON pc.oid = p.polrelid JOIN pg_namespace pn ON pn.oid = pc.relnamespace
 ), referencing AS (
-  SELECT k.*, rc.relname, rn.nspname, rc.relkind, rc.relowner, rc.relispartition FROM it JOIN pg_constraint k ON k.confrelid = it.oid AND k.contype = 'f' AND k.conparentid = 0
+  SELECT k.*, coalesce(to_jsonb(k) ->> 'conenforced', 'true')::boolean AS enforced, rc.relname, rn.nspname, rc.relkind, rc.relowner, rc.relispartition FROM it JOIN pg_constraint k ON k.confrelid = it.oid AND k.contype = 'f' AND k.conparentid = 0
   JOIN pg_class rc ON rc.oid = k.conrelid JOIN pg_namespace rn ON rn.oid = rc.relnamespace
 ), indexes AS (
   SELECT i.*, x.relname, x.reltablespace, k.oid AS conoid, k.contype, k.condeferrable, k.condeferred,
@@ -95,7 +95,7 @@ WITH it AS (
   UNION ALL SELECT 6, format('constraint %I is an exclusion or goes by periods', k.conname), 'It would hold in each partition alone.', format('Drop it first: ALTER TABLE %s DROP CONSTRAINT %I.', it.shown, k.conname)
   FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE it.relkind <> 'p' AND (k.contype = 'x' OR coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'true')
   UNION ALL SELECT 6, format('constraint %I is not validated', k.conname), 'A constraint of a partitioned table holds for all rows.', format('Prove it first: ALTER TABLE %s VALIDATE CONSTRAINT %I.', it.shown, k.conname)
-  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE NOT k.convalidated AND it.relkind <> 'p' AND NOT (k.contype = 'c' AND k.conname = 'partition_bound')
+  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE NOT k.convalidated AND (k.contype <> 'f' OR coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true') AND it.relkind <> 'p' AND NOT (k.contype = 'c' AND k.conname = 'partition_bound')
   UNION ALL SELECT 6, format('constraint %I is NO INHERIT', k.conname), 'A partitioned table has no constraint of its own alone.', format('Add it again without NO INHERIT: ALTER TABLE %s DROP CONSTRAINT %I.', it.shown, k.conname)
   FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE k.contype IN ('c', 'n') AND k.connoinherit AND it.relkind = 'r'
   UNION ALL SELECT DISTINCT 6, format('foreign key %I of its partitions waits to be its own', w.name), 'A split was stopped before all was proved.', format('End it first: CALL eventkit.split_partition(%L).', it.shown)
@@ -106,11 +106,11 @@ WITH it AS (
   FROM it CROSS JOIN referencing k JOIN indexes x ON x.indexrelid = k.conindid CROSS JOIN LATERAL (SELECT CASE
       WHEN k.conrelid = it.oid THEN 'A table that references itself is not carried.'
       WHEN k.relkind = 'p' OR k.relispartition THEN 'A foreign key of a partitioned table can be added only with all its rows read under lock.'
-      WHEN NOT k.convalidated THEN 'The foreign key is not validated.'
+      WHEN NOT k.convalidated AND k.enforced THEN 'The foreign key is not validated.'
       WHEN x.lacks_key THEN 'It refers to a key that lacks the partition column, which the partitioned table cannot have.'
       WHEN NOT pg_has_role(k.relowner, 'USAGE') THEN 'The table belongs to another role.' END AS why,
     CASE WHEN x.lacks_key THEN 'Let it refer to a key with the partition column, or drop the foreign key.'
-      WHEN NOT k.convalidated THEN 'Prove it first with ALTER TABLE … VALIDATE CONSTRAINT.'
+      WHEN NOT k.convalidated AND k.enforced THEN 'Prove it first with ALTER TABLE … VALIDATE CONSTRAINT.'
       ELSE 'Drop the foreign key, convert, and add it again.' END AS hint) w
   WHERE w.why IS NOT NULL
   UNION ALL SELECT 8, format('trigger %I is FOR EACH ROW with a transition table', t.tgname), 'The server has no such triggers on partitioned tables.', format('Make it FOR EACH STATEMENT, or drop it: DROP TRIGGER %I ON %s.', t.tgname, it.shown)
@@ -172,13 +172,13 @@ SELECT jsonb_build_object(
     WHERE x.indexrelid NOT IN (SELECT e.long FROM extended e)),
   'foreign_keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint'),
       'loose', it.relkind = 'p' AND k.oid IN (SELECT l FROM eventkit.loose_foreign_keys(it.oid) l),
-      'schema', fn.nspname, 'table', f.relname, 'validated', k.convalidated,
+      'schema', fn.nspname, 'table', f.relname, 'validated', k.convalidated, 'enforced', coalesce(to_jsonb(k) ->> 'conenforced', 'true')::boolean,
       'lockable', has_table_privilege(f.oid, 'UPDATE') OR has_table_privilege(f.oid, 'DELETE') OR has_table_privilege(f.oid, 'TRUNCATE')) ORDER BY f.oid, k.conname), '[]')
     FROM pg_constraint k JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace WHERE k.conrelid = it.oid AND k.contype = 'f' AND k.conparentid = 0),
   'partitions', (SELECT coalesce(jsonb_agg(jsonb_build_array(pn.nspname, p.relname) ORDER BY p.oid), '[]')
     FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE it.relkind = 'p' AND i.inhparent = it.oid),
   'referencing', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint'),
-      'schema', k.nspname, 'table', k.relname, 'validated', k.convalidated) ORDER BY k.conrelid, k.conname), '[]')
+      'schema', k.nspname, 'table', k.relname, 'validated', k.convalidated, 'enforced', k.enforced) ORDER BY k.conrelid, k.conname), '[]')
     FROM referencing k),
   'triggers', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', t.tgname, 'definition', pg_get_triggerdef(t.oid), 'comment', obj_description(t.oid, 'pg_trigger'),
       'enabled', CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' END) ORDER BY t.tgname), '[]')

@@ -271,7 +271,7 @@ fn function(parent: &Parent, source: &Source, changes: &str, columns: &dyn Fn(&s
 }
 
 /// Where the rows lie that captured changes are applied to: times of the key's own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     /// The range that is moved.
     pub moved: Bound,
@@ -282,6 +282,10 @@ pub struct Batch {
     /// Whether rows with other values are deleted and inserted, not updated: rows may then trade unique values. Never done
     /// while a foreign key refers to the parent, which could cascade.
     pub replace: bool,
+    /// Periods whose changes wait on.
+    pub passed_over: Vec<Bound>,
+    /// The one period whose changes are applied, when it is one alone.
+    pub alone: Option<Bound>,
 }
 
 /// The steps that apply a batch of changes, `$1` in all but the first being what the first one gives.
@@ -319,13 +323,22 @@ pub fn apply(parent: &Parent, source: &Source, capture: &Capture, batch: Batch) 
     let parent_of_change = in_parent(&|i, _| format!("d.{}", numbered[i]));
 
     let present = in_source(&|_, c| format!("c.{}", identifier(&c.name)));
-    let only_present =
-        if batch.deletes { String::new() } else { format!(" WHERE EXISTS (SELECT FROM {from} s WHERE {present})") };
+    let mut chosen_by = Vec::new();
+    if !batch.deletes {
+        chosen_by.push(format!("EXISTS (SELECT FROM {from} s WHERE {present})"));
+    }
+    if let Some(period) = batch.alone {
+        chosen_by.push(period.inside(key)?);
+    }
+    for period in &batch.passed_over {
+        chosen_by.push(format!("({}) IS NOT TRUE", period.inside(key)?));
+    }
+    let chosen_by = if chosen_by.is_empty() { String::new() } else { format!(" WHERE {}", chosen_by.join(" AND ")) };
     let replace = batch.replace && !parent.linked.iter().any(|l| l.referencing);
     let mut steps = vec![
         Step::locking(
             format!(
-                "SELECT pg_catalog.array_agg(b.ctid) FROM (SELECT c.ctid FROM {changes} c{only_present} LIMIT {}) b",
+                "SELECT pg_catalog.array_agg(b.ctid) FROM (SELECT c.ctid FROM {changes} c{chosen_by} LIMIT {}) b",
                 batch.rows
             ),
             Lock::AccessShare,

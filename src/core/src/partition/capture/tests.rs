@@ -123,7 +123,7 @@ fn what_cannot_be_captured() {
 }
 
 fn batch(deletes: bool, replace: bool) -> Batch {
-    Batch { moved: Bound { from: 0, to: 86_400_000_000 }, rows: 7, deletes, replace }
+    Batch { moved: Bound { from: 0, to: 86_400_000_000 }, rows: 7, deletes, replace, passed_over: vec![], alone: None }
 }
 
 #[test]

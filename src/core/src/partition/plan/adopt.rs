@@ -3,7 +3,7 @@
 use super::super::bound::Bound;
 use super::super::error;
 use super::super::key::Key;
-use super::super::name::{identifier, qualified, suffixed_apart};
+use super::super::name::{identifier, literal, qualified, suffixed_apart};
 use super::super::snapshot::{CheckState, Child, Parent, Partition};
 use super::super::step::{Lock, Step};
 use super::{BOUND_CHECK, attach, key_of, like, overlapping};
@@ -52,6 +52,17 @@ pub fn adopt(parent: &Parent, child: &Child, bound: Bound, label: &str, default_
     ));
     steps.extend(properties(parent, child, &name));
     steps.extend(attach::attach_by_itself(parent, key, bound, ADOPTED, &name)?);
+    if parent.publications.iter().any(|publication| publication.inserts) {
+        steps.push(Step::unseen(
+            format!(
+                "SELECT eventkit.warn_unsent_rows({}::pg_catalog.regclass, {}::pg_catalog.regclass)",
+                literal(&table),
+                literal(&name)
+            ),
+            &name,
+            "the parent is published: rows that are in the table already are sent to no subscriber; says so if there are any",
+        ));
+    }
     steps.push(Step::commit(&name));
     // Here others see the table, unlike one that is made.
     for step in &mut steps {

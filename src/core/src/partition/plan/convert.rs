@@ -114,7 +114,7 @@ pub fn convert(table: &Parent, found: &Dependents, told: Told<'_>) -> Result<Vec
 pub fn finish(table: &Parent, found: &Dependents, manage: &str) -> Vec<Step> {
     let name = table.qualified();
     let mut found = found.clone();
-    found.referencing.retain(|key| !key.validated);
+    found.referencing.retain(ForeignKey::unproved);
     if table.settings.is_some() && found.referencing.is_empty() {
         return vec![Step::nothing(&name, format!("{name} is partitioned and managed already"))];
     }
@@ -237,7 +237,7 @@ fn parent(table: &Parent, key: &Key, name: &str, adopted: &str) -> Vec<Step> {
 /// What is done when the new parent stands and others use it.
 fn rest(found: &Dependents, manage: &str, name: &str) -> Vec<Step> {
     let mut steps = Vec::new();
-    for key in &found.referencing {
+    for key in found.referencing.iter().filter(|key| key.enforced) {
         let table = qualified(&key.schema, &key.table);
         steps.push(Step::locking(
             format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", identifier(&key.name)),

@@ -90,7 +90,7 @@ pub fn split(
 pub fn finish(parent: &Parent, found: &Dependents) -> Vec<Step> {
     let name = parent.qualified();
     let mut found = found.clone();
-    found.referencing.retain(|key| !key.validated);
+    found.referencing.retain(ForeignKey::unproved);
     if found.referencing.is_empty() && parent.waiting.is_none() {
         return vec![Step::nothing(&name, format!("no partition of {name} holds rows of several periods"))];
     }
@@ -296,7 +296,11 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         steps.push(exclusive(
             add_back(foreign, &other),
             &other,
-            "holds for every change from now on, and is proved for the rest below",
+            if foreign.enforced {
+                "holds for every change from now on, and is proved for the rest below"
+            } else {
+                "as it was: the server does not hold it"
+            },
         ));
     }
     let drop = |statement: String, target: &str| exclusive(statement, target, "all its rows are in the parts");
@@ -309,17 +313,13 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
 }
 
 fn add_back(foreign: &ForeignKey, other: &str) -> String {
-    format!(
-        "ALTER TABLE {other} ADD CONSTRAINT {} {} NOT VALID",
-        identifier(&foreign.name),
-        foreign.definition.trim_end_matches(" NOT VALID")
-    )
+    format!("ALTER TABLE {other} ADD CONSTRAINT {} {}", identifier(&foreign.name), foreign.definition_unproved())
 }
 
 /// The foreign keys to the parent are proved again, and statistics gathered.
 pub(super) fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
     let mut steps = Vec::new();
-    for foreign in &found.referencing {
+    for foreign in found.referencing.iter().filter(|key| key.enforced) {
         let other = qualified(&foreign.schema, &foreign.table);
         steps.push(Step::locking(
             format!("ALTER TABLE {other} VALIDATE CONSTRAINT {}", identifier(&foreign.name)),

@@ -128,8 +128,8 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
 #[must_use]
 pub fn finish(parent: &Parent, found: &Dependents) -> Vec<Step> {
     let mut found = found.clone();
-    found.foreign_keys.retain(|key| !key.validated);
-    found.referencing.retain(|key| !key.validated);
+    found.foreign_keys.retain(convert::ForeignKey::unproved);
+    found.referencing.retain(convert::ForeignKey::unproved);
     if found.foreign_keys.is_empty() && found.referencing.is_empty() { Vec::new() } else { proofs(parent, &found) }
 }
 
@@ -137,7 +137,7 @@ pub fn finish(parent: &Parent, found: &Dependents) -> Vec<Step> {
 fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
     let name = parent.qualified();
     let mut steps = Vec::new();
-    for foreign in &found.foreign_keys {
+    for foreign in found.foreign_keys.iter().filter(|key| key.enforced) {
         steps.push(Step::locking(
             format!("ALTER TABLE {name} VALIDATE CONSTRAINT {}", identifier(&foreign.name)),
             Lock::ShareUpdateExclusive,

@@ -117,13 +117,15 @@ pub(in super::super) fn over(
             steps.push(Step::unseen(statement, name, "described as before"));
         }
     }
-    let proved = if filled { " NOT VALID" } else { "" };
     for key in &found.foreign_keys {
+        let definition = if filled { key.definition_unproved() } else { key.definition.clone() };
         steps.push(Step::locking(
-            format!("ALTER TABLE {name} ADD CONSTRAINT {} {}{proved}", identifier(&key.name), key.definition),
+            format!("ALTER TABLE {name} ADD CONSTRAINT {} {definition}", identifier(&key.name)),
             Lock::ShareRowExclusive,
             qualified(&key.schema, &key.table),
-            if filled {
+            if !key.enforced {
+                "as it was: the server does not hold it"
+            } else if filled {
                 "holds for every change from now on, and is proved for the rest below"
             } else {
                 "the new parent is empty: no row is checked; the attach takes over what the old table has proved"
@@ -352,14 +354,14 @@ pub(in super::super) fn dependents(found: &Dependents) -> Vec<Step> {
     for key in &found.referencing {
         let table = qualified(&key.schema, &key.table);
         steps.push(Step::locking(
-            format!(
-                "ALTER TABLE {table} ADD CONSTRAINT {} {} NOT VALID",
-                identifier(&key.name),
-                key.definition.trim_end_matches(" NOT VALID")
-            ),
+            format!("ALTER TABLE {table} ADD CONSTRAINT {} {}", identifier(&key.name), key.definition_unproved()),
             Lock::AccessExclusive,
             &table,
-            "refers to the new parent; holds for every change from now on, and is proved for the rest below",
+            if key.enforced {
+                "refers to the new parent; holds for every change from now on, and is proved for the rest below"
+            } else {
+                "refers to the new parent; the server does not hold it"
+            },
         ));
         steps.extend(constraint_comment(key, &table));
     }

@@ -113,12 +113,30 @@ pub struct ForeignKey {
     /// Whether it holds for all rows.
     #[serde(default = "yes")]
     pub validated: bool,
+    /// Whether the server holds it; one that it does not (`NOT ENFORCED`, from 18 on) is carried as it is and never proved.
+    #[serde(default = "yes")]
+    pub enforced: bool,
     /// Whether the caller's rights allow to lock the other table by name.
     #[serde(default = "yes")]
     pub lockable: bool,
     /// Whether it can be given to the partitions for a while.
     #[serde(default)]
     pub loose: bool,
+}
+
+impl ForeignKey {
+    /// Whether it is still to be proved.
+    #[must_use]
+    pub const fn unproved(&self) -> bool {
+        self.enforced && !self.validated
+    }
+
+    /// How it is added without a row read under a lock.
+    #[must_use]
+    pub fn definition_unproved(&self) -> String {
+        let proof = if self.enforced { " NOT VALID" } else { "" };
+        format!("{}{proof}", self.definition.trim_end_matches(" NOT VALID"))
+    }
 }
 
 const fn yes() -> bool {
