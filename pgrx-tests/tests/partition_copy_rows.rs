@@ -4,7 +4,7 @@
 mod common;
 
 use common::{fails, lines, number, open, value};
-use eventkit_tests::Session;
+use eventkit_tests::{Session, wait};
 
 /// Rows of many kinds: NULL, short, wide enough to be stored outside, hard to compress, of a domain, older than a column.
 const KINDS: &str = "CREATE DOMAIN positive AS int CHECK (VALUE > 0);
@@ -15,6 +15,7 @@ const KINDS: &str = "CREATE DOMAIN positive AS int CHECK (VALUE > 0);
             ELSE (SELECT string_agg(md5((n * 1000 + i)::text), '') FROM generate_series(1, 200) i) END,
         nullif(n % 100, 7)::text, ARRAY[n, NULL, -n], jsonb_build_object('n', n), 1 + n % 9 FROM generate_series(1, 1200) n;
     ALTER TABLE source ADD COLUMN added text DEFAULT 'by default', ADD COLUMN number numeric(10, 2) DEFAULT 1.5;
+    CREATE TABLE same AS TABLE source;
     INSERT INTO source (id, at, added) VALUES (1201, '2024-01-02 00:00Z', NULL);";
 
 const COLUMNS: &str = "ARRAY['id', 'at', 'body', 'code', 'marks', 'note', 'size', 'added', 'number']";
@@ -67,6 +68,8 @@ fn any_table_gets_what_insert_would_give_it() {
     ] {
         for query in [
             format!("SELECT {NAMES} FROM source"),
+            // Its rows are given as they lie, and so is what is stored outside.
+            "SELECT * FROM same".to_owned(),
             format!("SELECT {NAMES} FROM source WHERE id > 1 ORDER BY at DESC"),
             format!("SELECT {NAMES} FROM source WHERE id < 0"),
         ] {
@@ -151,6 +154,64 @@ fn a_row_that_breaks_a_constraint_is_named_as_insert_names_it() {
     }
 }
 
+/// What one row's coming may ask of those before it, and what is known of a row only by its table.
+#[test]
+fn what_looks_at_the_table_sees_each_row_come() {
+    let (_db, s) = open(
+        "CREATE TABLE few (x int); CREATE FUNCTION held(tab regclass) RETURNS bigint LANGUAGE plpgsql VOLATILE AS \
+             $$ DECLARE n bigint; BEGIN EXECUTE format('SELECT count(*) FROM %s', tab) INTO n; RETURN n; END $$;
+         CREATE TABLE limited (x int, CHECK (held('limited') < 3));
+         CREATE TABLE own (x int, CHECK (tableoid = 'own'::regclass)); CREATE TABLE other (x int, CHECK (tableoid <> 'other'::regclass));
+         CREATE TABLE short (x int); INSERT INTO short VALUES (1); ALTER TABLE short ADD y int;
+         CREATE TABLE filled (x int); ALTER TABLE filled ADD y int NOT NULL DEFAULT 5;
+         CREATE TABLE always (x int GENERATED ALWAYS AS IDENTITY)",
+    );
+    s.query("SELECT eventkit.copy_rows('few', ARRAY['x'], 'SELECT held(''few'')::int FROM generate_series(1, 3)')")
+        .unwrap();
+    assert_eq!(lines(&s, "SELECT x FROM few ORDER BY x"), ["0", "1", "2"]);
+    let copy = |table: &str, query: &str| format!("SELECT eventkit.copy_rows('{table}', ARRAY['x'], '{query}')");
+    assert_eq!(fails(&s, &copy("limited", "SELECT generate_series(1, 4)")).sqlstate, "23514");
+    assert_eq!(value(&s, &copy("limited", "SELECT generate_series(1, 3)")), "3");
+    assert_eq!(value(&s, &copy("own", "SELECT generate_series(1, 4)")), "4");
+    assert_eq!(fails(&s, &copy("other", "SELECT 1")).sqlstate, "23514");
+    assert_eq!(fails(&s, &copy("always", "SELECT 1")).sqlstate, "428C9");
+    let short = fails(&s, "SELECT eventkit.copy_rows('filled', ARRAY['x', 'y'], 'SELECT x, y FROM short')");
+    assert_eq!(short.sqlstate, "23502");
+}
+
+/// A page of values that a CHECK has to read whole: what it reads is freed row by row.
+#[test]
+fn what_a_constraint_reads_is_not_held() {
+    let (_db, s) = open(
+        "CREATE TABLE wide (body text, CHECK (length(body) > 0)); CREATE TABLE source (body text);
+         INSERT INTO source SELECT repeat(n::text || ' and so on ', 100000) FROM generate_series(1, 300) n",
+    );
+    let pid = value(&s, "SELECT pg_backend_pid()");
+    let peak = || -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    value(&s, "SELECT eventkit.copy_rows('wide', ARRAY['body'], 'SELECT body FROM source LIMIT 10')");
+    let before = peak();
+    assert_eq!(value(&s, "SELECT eventkit.copy_rows('wide', ARRAY['body'], 'SELECT body FROM source')"), "300");
+    let grown = peak() - before;
+    // All of them are about 400 MB.
+    assert!(grown < 150_000, "{grown} kB");
+}
+
+#[test]
+fn a_table_that_goes_while_its_lock_is_waited_for_is_said_to_be_gone() {
+    let (db, s) = open("CREATE TABLE t (x int)");
+    let other = db.session("other").unwrap();
+    other.query("BEGIN; DROP TABLE t").unwrap();
+    s.run("SELECT eventkit.copy_rows('t', ARRAY['x'], 'SELECT 1')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    other.query("COMMIT").unwrap();
+    let failure = s.join().unwrap_err();
+    assert_eq!(failure.sqlstate, "42P01", "{failure:?}");
+}
+
 #[test]
 fn rights_and_row_security_are_those_of_insert() {
     let (db, s) = open(KINDS);
@@ -159,7 +220,8 @@ fn rights_and_row_security_are_those_of_insert() {
         "CREATE ROLE {guest}; GRANT SELECT ON source TO {guest}; CREATE TABLE closed (LIKE source); \
          CREATE TABLE secured (LIKE source); ALTER TABLE secured ENABLE ROW LEVEL SECURITY; GRANT INSERT ON secured TO {guest}; \
          CREATE POLICY small ON secured FOR INSERT TO {guest} WITH CHECK (id < 10); \
-         CREATE TABLE some_columns (LIKE source); GRANT INSERT (id) ON some_columns TO {guest}; SET ROLE {guest}"
+         CREATE TABLE some_columns (LIKE source); GRANT INSERT (id) ON some_columns TO {guest}; \
+         CREATE SCHEMA hidden; CREATE TABLE hidden.t (LIKE source); GRANT INSERT, SELECT ON hidden.t TO {guest}; SET ROLE {guest}"
     ))
     .unwrap();
     let copy = |table: &str, condition: &str| {
@@ -169,6 +231,11 @@ fn rights_and_row_security_are_those_of_insert() {
     assert_eq!(fails(&s, &copy("some_columns", "true")).sqlstate, "42501");
     assert_eq!(fails(&s, &copy("secured", "true")).sqlstate, "42501");
     assert_eq!(value(&s, &copy("secured", "id < 10")), "9");
+    s.query("RESET ROLE").unwrap();
+    let hidden = value(&s, "SELECT 'hidden.t'::regclass::oid");
+    s.query(&format!("SET ROLE {guest}")).unwrap();
+    let failure = fails(&s, &copy(&hidden, "true"));
+    assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), ("42501", "permission denied for schema hidden"));
     s.query("RESET ROLE; SET default_transaction_read_only = on").unwrap();
     assert_eq!(fails(&s, &copy("closed", "true")).sqlstate, "25006");
     s.query("SET default_transaction_read_only = off").unwrap();
@@ -188,9 +255,18 @@ fn bad_arguments_are_named() {
         ("4294967295::regclass, ARRAY['id'], 'SELECT 1'", "42P01"),
         ("'i', ARRAY['id'], 'SELECT 1'", "42809"),
         ("'t', ARRAY['nothing'], 'SELECT 1'", "42703"),
-        ("'t', ARRAY['id'], 'SELECT'", "42601"),
-        ("'t', ARRAY['id'], ''", "42601"),
-        ("'t', ARRAY['id'], 'COMMIT'", "42601"),
+        ("'t', ARRAY['id'], 'SELECT,'", "42601"),
+        ("'t', ARRAY['id'], ''", "22023"),
+        ("'t', ARRAY['id'], 'COMMIT'", "22023"),
+        ("'t', ARRAY['id'], 'SHOW work_mem'", "22023"),
+        ("'t', ARRAY['id'], 'EXPLAIN SELECT 1'", "22023"),
+        ("'t', ARRAY['id'], 'DELETE FROM source RETURNING id'", "22023"),
+        ("'t', ARRAY['id'], 'WITH d AS (DELETE FROM source RETURNING id) SELECT id FROM d'", "22023"),
+        ("'t', ARRAY['id'], 'SELECT 1; DELETE FROM source'", "22023"),
+        ("'t', ARRAY['id'], 'SELECT 1; COMMIT'", "22023"),
+        ("'t', ARRAY['id'], 'SELECT 1 ON CONFLICT DO NOTHING'", "42601"),
+        ("'t', ARRAY['id', 'id'], 'SELECT 1, 2'", "42701"),
+        ("'t', ARRAY['id', 'at'], 'SELECT 1'", "42601"),
         ("'t', ARRAY['id'], 'SELECT ''x'''", "22P02"),
         ("'t', ARRAY['id'], 'SELECT now()'", "42804"),
         ("'t', ARRAY['id'], 'SELECT 1 / (id - 5) FROM source'", "22012"),

@@ -13,7 +13,7 @@ use crate::Cluster;
 const HEAD_START: Duration = Duration::from_millis(500);
 
 /// Statements that are timed as one piece of work. Each is sent by itself, so that it may commit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Job {
     /// Run before each timing, untimed.
     pub prepare: Vec<String>,
@@ -23,23 +23,8 @@ pub struct Job {
     pub at_last: Vec<String>,
     /// A query that gives true when the rows are what they should be; asked after each run.
     pub check: Option<String>,
-    /// Which part of the whole work it does: its times are divided by it.
-    pub share: f64,
     /// Who works meanwhile.
     pub beside: Vec<Beside>,
-}
-
-impl Default for Job {
-    fn default() -> Self {
-        Self {
-            prepare: Vec::new(),
-            statements: Vec::new(),
-            at_last: Vec::new(),
-            check: None,
-            share: 1.0,
-            beside: Vec::new(),
-        }
-    }
 }
 
 /// Somebody with a connection of his own who does the same thing again and again.

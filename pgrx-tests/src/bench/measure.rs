@@ -141,7 +141,7 @@ fn timed_job(
             bail!("\"{}\" gives other rows than it should:\n{check}", contender.label);
         }
     }
-    Ok((done.wall / job.share, cpu / job.share))
+    Ok((done.wall, cpu))
 }
 
 /// The deadlocks that the server has found in a database so far.

@@ -12,21 +12,16 @@ use super::suite::{Contender, Goal, Suite};
 /// All of them.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    let rows = Load { name: "partition-backfill-10r", size: Size::TEN_ROWS, days_of_article: 11, days_of_partman: 2 };
-    let days = Load { name: "partition-backfill-10d", size: Size::TEN_DAYS, days_of_article: 10, days_of_partman: 10 };
-    vec![load(&rows, 1.4, 2.5), load(&days, 1.7, 14.0), writers(), quiet()]
+    vec![
+        load("partition-backfill-10r", Size::TEN_ROWS, 1.4, 2.5),
+        load("partition-backfill-10d", Size::TEN_DAYS, 1.7, 14.0),
+        writers(),
+        quiet(),
+    ]
 }
 
 const OURS: &str = "eventkit.backfill";
 const FLOOR: &str = "one table at once";
-
-/// A size, and on how many days the slow ones are run.
-struct Load {
-    name: &'static str,
-    size: Size,
-    days_of_article: u32,
-    days_of_partman: u32,
-}
 
 /// Statements of the whole backfill: the referenced table first, the capture ended in the other order.
 fn whole() -> Vec<String> {
@@ -38,13 +33,9 @@ fn with_chats() -> Vec<String> {
     [parents(), vec![backfill("chats"), finish("chats")]].concat()
 }
 
-fn load(load: &Load, floor: f64, times_article: f64) -> Suite {
-    let size = load.size;
+fn load(name: &str, size: Size, floor: f64, times_article: f64) -> Suite {
     let all = size.days + 1;
-    let part =
-        |days: u32| if days == all { String::new() } else { format!("; the newest {days} of {all} days, scaled") };
-    let share = |days: u32| f64::from(days) / f64::from(all);
-    let (of_article, of_partman) = (size.newest(load.days_of_article), size.newest(load.days_of_partman));
+    let beginning = size.newest(all);
     let mut setup = source(size);
     setup.extend([
         article(),
@@ -62,7 +53,7 @@ fn load(load: &Load, floor: f64, times_article: f64) -> Suite {
             Job {
                 prepare: with_chats(),
                 statements: vec![backfill("chat_messages"), finish("chat_messages")],
-                check: Some(same_rows("app.chat_messages", &size.newest(all))),
+                check: Some(same_rows("app.chat_messages", &beginning)),
                 ..Job::default()
             },
         ),
@@ -72,7 +63,7 @@ fn load(load: &Load, floor: f64, times_article: f64) -> Suite {
             Job {
                 prepare: parents(),
                 statements: one_table(),
-                check: Some(same_rows("app.one", &size.newest(all))),
+                check: Some(same_rows("app.one", &beginning)),
                 ..Job::default()
             },
         ),
@@ -82,39 +73,37 @@ fn load(load: &Load, floor: f64, times_article: f64) -> Suite {
             Job {
                 prepare: with_chats(),
                 statements: vec!["CALL hand_load()".to_owned()],
-                check: Some(same_rows("app.chat_messages", &size.newest(all))),
+                check: Some(same_rows("app.chat_messages", &beginning)),
                 ..Job::default()
             },
         ),
         Contender::with_job(
             "article",
-            &format!("its statements for the messages{}", part(load.days_of_article)),
+            "its statements for the messages",
             Job {
                 prepare: with_chats(),
-                statements: vec![article_messages(&of_article)],
-                check: Some(same_rows("app.chat_messages", &of_article)),
-                share: share(load.days_of_article),
+                statements: vec![article_messages(&beginning)],
+                check: Some(same_rows("app.chat_messages", &beginning)),
                 ..Job::default()
             },
         ),
         Contender::with_job(
             "pg_partman",
-            &format!("partition_data_proc for the messages{}", part(load.days_of_partman)),
+            "partition_data_proc for the messages",
             Job {
-                prepare: [with_chats(), partman_source(&of_partman)].concat(),
+                prepare: [with_chats(), partman_source(&beginning)].concat(),
                 statements: vec![PARTMAN_MOVES.to_owned()],
-                check: Some(same_rows("app.chat_messages", &of_partman)),
-                share: share(load.days_of_partman),
+                check: Some(same_rows("app.chat_messages", &beginning)),
                 ..Job::default()
             },
         ),
     ];
     Suite {
-        name: load.name.to_owned(),
+        name: name.to_owned(),
         about: format!(
             "The chats and messages of the published article: 10,375,200 messages of {all} days into partitions of a day, \
              with primary key, two indexes and the foreign key to the partitioned chats. The source is vacuumed before. \
-             The chats are in place already. The article's method is restated in our own words; pg_partman is Debian's 4.7.2 and moves a copy that holds nothing but its days. Autovacuum is on for \
+             The chats are in place already. The article's method is restated in our own words; pg_partman is Debian's 4.7.2 and moves a copy of the source. Autovacuum is on for \
              all, as by default; what its workers do is in nobody's processor time."
         ),
         setup,
@@ -166,7 +155,6 @@ fn writers() -> Suite {
         at_last: vec![finish("chat_messages"), finish("chats")],
         check: Some(same_rows("app.chat_messages", &Size::ONE.newest(31))),
         beside,
-        ..Job::default()
     };
     let someone = "1 + (random() * 1000000)::bigint";
     Suite {

@@ -171,8 +171,8 @@ pub fn article_messages(from: &str) -> String {
     format!("CALL article_load('chat_messages', 'id, created_at, chat_id, chat_created_at, message', {from})")
 }
 
-/// What pg_partman moves the messages from, and its settings: it empties its source, so that is a copy of the newest days
-/// with the same key and index; in another schema than the parent it would not find it.
+/// What pg_partman moves the messages from an instant on from, and its settings: it empties its source, so that is a copy with
+/// the same key and index; in another schema than the parent it would not find it.
 pub fn partman_source(from: &str) -> Vec<String> {
     vec![
         format!("CREATE TABLE app.moved AS SELECT * FROM public.chat_messages WHERE created_at >= {from}"),
