@@ -25,9 +25,8 @@ BEGIN
     ELSIF waiting <> '{}' THEN
       PERFORM eventkit.execute_with_retries(waiting);
       waiting := '{}';
-      -- From here on others may wait for what it holds: it gives way before the server looks for a deadlock.
-      PERFORM set_config('lock_timeout', greatest(1, least(eventkit.lock_timeout_setting(lock_timeout)::bigint,
-        extract(epoch FROM current_setting('deadlock_timeout')::interval) * 400))::bigint::text, true);
+      -- From here on others may wait for what it holds.
+      PERFORM set_config('lock_timeout', eventkit.yielding_lock_timeout(lock_timeout), true);
     END IF;
     IF starts_with(step.statement, 'INSERT INTO ') THEN
       -- Functions of the user's in constraints and indexes see the path that they would see without us; every name and

@@ -50,10 +50,7 @@ AS $$
     -- While they wait all partitions have them: the oldest tell, however many there are.
     AND EXISTS (
       SELECT FROM (SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = $1 ORDER BY h.inhrelid LIMIT 4) h
-      -- Mostly none waits, and this is all that is looked at: without a call.
-      JOIN pg_constraint k ON k.conrelid = h.inhrelid AND k.contype = 'f' AND k.conparentid = 0
-      JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
-      WHERE starts_with(d.description, 'waits for eventkit.split_partition'))
+      CROSS JOIN LATERAL eventkit.marked_foreign_keys(h.inhrelid) o)
 $$;
 
 COMMENT ON FUNCTION eventkit.waiting_foreign_keys(regclass) IS

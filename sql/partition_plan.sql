@@ -24,6 +24,17 @@ $$;
 COMMENT ON FUNCTION eventkit.lock_timeout_setting(interval) IS
 'Checks a lock_timeout and writes it as the server''s setting, in milliseconds. SELECT eventkit.lock_timeout_setting(''2 seconds'')';
 
+CREATE FUNCTION eventkit.yielding_lock_timeout(lock_timeout interval) RETURNS text
+STABLE PARALLEL SAFE COST 5 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT greatest(1, least(eventkit.lock_timeout_setting($1)::bigint, s.setting::bigint * 2 / 5))::text
+  FROM pg_settings s WHERE s.name = 'deadlock_timeout'
+$$;
+
+COMMENT ON FUNCTION eventkit.yielding_lock_timeout(interval) IS
+'Writes the lock_timeout of who waits for one lock and holds another: he gives way before the server looks for a deadlock and ends somebody else''s statement. SELECT eventkit.yielding_lock_timeout(''2 seconds'')';
+
 CREATE FUNCTION eventkit.execute_with_retries(statements text[]) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -101,9 +112,8 @@ BEGIN
     ELSIF waiting <> '{}' THEN
       PERFORM eventkit.execute_with_retries(waiting);
       waiting := '{}';
-      -- From here on others may wait for what it holds: it gives way before the server looks for a deadlock.
-      PERFORM set_config('lock_timeout', greatest(1, least(eventkit.lock_timeout_setting(lock_timeout)::bigint,
-        extract(epoch FROM current_setting('deadlock_timeout')::interval) * 400))::bigint::text, true);
+      -- From here on others may wait for what it holds.
+      PERFORM set_config('lock_timeout', eventkit.yielding_lock_timeout(lock_timeout), true);
     END IF;
     IF starts_with(step.statement, 'INSERT INTO ') OR starts_with(step.statement, 'SELECT eventkit.copy_rows(') THEN
       -- Functions of the user's in constraints and generated columns see the path that they would see without us;
@@ -147,14 +157,10 @@ AS $$
 #variable_conflict use_variable
 DECLARE
   statements text[] := ARRAY(SELECT p.statement FROM unnest(planned) p ORDER BY p.step);
-  milliseconds CONSTANT bigint := eventkit.lock_timeout_setting(lock_timeout)::bigint;
 BEGIN
-  PERFORM set_config('lock_timeout', milliseconds::text, true);
-  -- Who waits for one lock and holds another gives way before the server looks for a deadlock and ends somebody else's statement.
+  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting(lock_timeout), true);
   IF (SELECT count(*) FROM unnest(planned) p WHERE p.lock = 'ACCESS EXCLUSIVE') > 1 THEN
-    statements := statements[1:1] || (
-      SELECT format('SET LOCAL lock_timeout = %s', least(milliseconds, greatest(s.setting::bigint * 2 / 5, 1)))
-      FROM pg_settings s WHERE s.name = 'deadlock_timeout') || statements[2:];
+    statements := statements[1:1] || format('SET LOCAL lock_timeout = %s', eventkit.yielding_lock_timeout(lock_timeout)) || statements[2:];
   END IF;
   PERFORM eventkit.execute_with_retries(statements);
 END

@@ -207,6 +207,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("backfill_lock", "i", "s", 5.0, true),
     ("partition_lock_key", "i", "s", 5.0, true),
     ("lock_timeout_setting", "i", "s", 5.0, false),
+    ("yielding_lock_timeout", "s", "s", 5.0, false),
     ("period_label", "i", "s", 5.0, true),
     // Look at the catalog or at tables.
     ("dedupe_options", "s", "s", 100.0, false),

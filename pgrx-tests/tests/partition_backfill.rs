@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::lines;
+use common::{advisory_locks, lines};
 use eventkit_tests::shared::{self, Database};
 use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
 
@@ -732,13 +732,7 @@ fn bad_rows_in_two_days_leave_these_absent_and_the_others_whole() {
     assert_eq!(value(&s, days), "01:24 02:24 03:24 04:24 05:24 06:24");
     assert_eq!(content(&s, "src", "id, at, n"), content(&s, "dst", "id, at, n"));
     // Nobody is kept from a backfill by what failed.
-    assert_eq!(
-        value(
-            &s,
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        ),
-        "0"
-    );
+    assert_eq!(advisory_locks(&s), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::stops::{Killed, holds};
+use common::stops::{Killed, Victim, holds};
 use common::{lines, open, value, victims};
 use eventkit_tests::{Session, shared, wait};
 
@@ -48,27 +48,41 @@ fn lasting(mut found: Vec<String>) -> Vec<String> {
     found
 }
 
-/// Stops the call in each of its transactions; what was dumped then has to be brought to the same end.
-fn is_dumped_and_restored(of: Vec<common::stops::Victim>, rows: &str) {
+/// Stops the call in each of its transactions, dumps what it has left, restores it and calls again. `look` is given the session that was
+/// stopped, the one in what was restored, when that is, and what brings the call to its end there.
+fn each_dumped_and_restored(
+    victim: &Victim,
+    killed: &Killed,
+    mut look: impl FnMut(&Session, &Session, &str, &dyn Fn()),
+) {
+    let stopped = killed.stopped(|n| killed.start.copy(n), |n| n);
+    let mut seen = BTreeSet::new();
+    for (left, n) in stopped.iter().zip(&killed.steps) {
+        end(left, &killed.start.database(*n));
+        // Another step of the same transaction leaves the same.
+        if !seen.insert(holds(left)) {
+            continue;
+        }
+        let s = restored(&killed.start.database(*n));
+        let when = format!("restored from step {n} of {}", victim.call);
+        victim.is_true(&s, &victim.whole, &when);
+        look(left, &s, &when, &|| {
+            s.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{when}"));
+            victim.is_true(&s, &victim.done, &when);
+        });
+    }
+}
+
+/// What was dumped in the middle has to be brought to the same end.
+fn is_dumped_and_restored(of: Vec<Victim>, rows: &str) {
     for victim in &of {
         let killed = Killed::of(victim, shared::cluster().unwrap());
         let before = lines(&killed.start.copy(999), rows);
-        let stopped = killed.stopped(|n| killed.start.copy(n), |n| n);
-        let mut seen = BTreeSet::new();
-        for (s, n) in stopped.iter().zip(&killed.steps) {
-            end(s, &killed.start.database(*n));
-            // Another step of the same transaction leaves the same.
-            if !seen.insert(holds(s)) {
-                continue;
-            }
-            let s = restored(&killed.start.database(*n));
-            let when = format!("restored from step {n} of {}", victim.call);
-            victim.is_true(&s, &victim.whole, &when);
-            assert_eq!(lines(&s, rows), before, "{when}");
-            s.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{when}"));
-            victim.is_true(&s, &victim.done, &when);
-            assert_eq!(lasting(holds(&s)), lasting(killed.expected.clone()), "{when}");
-        }
+        each_dumped_and_restored(victim, &killed, |_, s, when, call_again| {
+            assert_eq!(lines(s, rows), before, "{when}");
+            call_again();
+            assert_eq!(lasting(holds(s)), lasting(killed.expected.clone()), "{when}");
+        });
     }
 }
 
@@ -84,32 +98,21 @@ fn the_way_back_to_a_plain_table_is_dumped_and_restored() {
 
 #[test]
 fn a_retirement_is_dumped_and_restored() {
+    let tables = "SELECT oid::regclass FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r' ORDER BY 1";
     for victim in victims::drop_old_partitions() {
         let killed = Killed::of(&victim, shared::cluster().unwrap());
-        let stopped = killed.stopped(|n| killed.start.copy(n), |n| n);
-        let mut seen = BTreeSet::new();
-        for (s, n) in stopped.iter().zip(&killed.steps) {
-            end(s, &killed.start.database(*n));
-            // Another step of the same transaction leaves the same.
-            if !seen.insert(holds(s)) {
-                continue;
-            }
-            let tables = "SELECT oid::regclass FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r' ORDER BY 1";
-            let left = lines(s, tables);
-            let s = restored(&killed.start.database(*n));
-            let when = format!("restored from step {n} of {}", victim.call);
-            victim.is_true(&s, &victim.whole, &when);
+        each_dumped_and_restored(&victim, &killed, |left, s, when, call_again| {
+            let left = lines(left, tables);
             // What was there is there, a partition or a table, each with its row.
-            assert_eq!(lines(&s, tables), left, "{when}");
+            assert_eq!(lines(s, tables), left, "{when}");
             for table in &left {
-                assert_eq!(value(&s, &format!("SELECT count(*) FROM {table}")), "1", "{when}");
+                assert_eq!(value(s, &format!("SELECT count(*) FROM {table}")), "1", "{when}");
             }
-            s.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{when}"));
-            assert_eq!(value(&s, "SELECT string_agg(id::text, ' ') FROM e"), "2", "{when}");
             // What was begun is ended as it would have been, also with what is a table of its own since.
-            victim.is_true(&s, &victim.done, &when);
-            assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "0", "{when}");
-        }
+            call_again();
+            assert_eq!(value(s, "SELECT string_agg(id::text, ' ') FROM e"), "2", "{when}");
+            assert_eq!(value(s, "SELECT count(*) FROM eventkit.partition_departures"), "0", "{when}");
+        });
     }
 }
 

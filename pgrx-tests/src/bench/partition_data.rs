@@ -17,11 +17,6 @@ impl Size {
     pub const TEN_ROWS: Self = Self { days: 30, minutes: 6 };
     /// Ten times the days.
     pub const TEN_DAYS: Self = Self { days: 300, minutes: 60 };
-
-    /// The first instant of the newest so many days with messages, as a constant.
-    pub fn newest(self, days: u32) -> String {
-        format!("(timestamptz '2022-01-01 00:00Z' + interval '{} days')", self.days + 1 - days)
-    }
 }
 
 /// The two tables as an application has them: a chat each so often, a message a minute for a day after; keys, the index
@@ -79,12 +74,12 @@ pub fn finish(table: &str) -> String {
     format!("CALL eventkit.finish_backfill('public.{table}', 'app.{table}')")
 }
 
-/// A query that is true when a table holds the messages of the source from an instant on: their number and sums.
-pub fn same_rows(table: &str, from: &str) -> String {
+/// A query that is true when a table holds the messages of the source, whatever is written of later years: their number and sums.
+pub fn same_rows(table: &str) -> String {
     let sums = |table: &str| {
         format!(
             "(SELECT ROW(count(*), sum(id), sum(chat_id), sum(date_part('epoch', created_at)::bigint), sum(length(message)))
-              FROM {table} WHERE created_at >= {from} AND created_at < '2023-01-01 00:00Z')"
+              FROM {table} WHERE created_at < '2023-01-01 00:00Z')"
         )
     };
     format!("SELECT {} = {}", sums("public.chat_messages"), sums(table))
@@ -135,14 +130,14 @@ pub fn by_hand() -> String {
 /// The article's method in our words: for each day, newest first, a table like the parent, the rows whose time cast to a
 /// date is that day, key, CHECK with constants of type date, indexes, attach, index attached, CHECK dropped, COMMIT.
 pub fn article() -> String {
-    "CREATE PROCEDURE article_load(tab text, columns text, from_time timestamptz) LANGUAGE plpgsql AS $$
+    "CREATE PROCEDURE article_load(tab text, columns text) LANGUAGE plpgsql AS $$
      DECLARE
        day date;
        last date;
        first date;
        part text;
      BEGIN
-       EXECUTE format('SELECT greatest(min(created_at), $1)::date, max(created_at)::date FROM public.%I', tab) INTO first, last USING from_time;
+       EXECUTE format('SELECT min(created_at)::date, max(created_at)::date FROM public.%I', tab) INTO first, last;
        FOR day IN SELECT d FROM generate_series(last, first, interval '-1 day') AS d LOOP
          part := tab || '_' || day;
          EXECUTE format('CREATE TABLE IF NOT EXISTS app.%I (LIKE app.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, tab);
@@ -166,16 +161,15 @@ pub fn article() -> String {
         .to_owned()
 }
 
-/// The call of it for the messages from an instant on.
-pub fn article_messages(from: &str) -> String {
-    format!("CALL article_load('chat_messages', 'id, created_at, chat_id, chat_created_at, message', {from})")
-}
+/// The call of it for the messages.
+pub const ARTICLE_LOADS: &str =
+    "CALL article_load('chat_messages', 'id, created_at, chat_id, chat_created_at, message')";
 
-/// What pg_partman moves the messages from an instant on from, and its settings: it empties its source, so that is a copy with
+/// What pg_partman moves the messages from, and its settings: it empties its source, so that is a copy with
 /// the same key and index; in another schema than the parent it would not find it.
-pub fn partman_source(from: &str) -> Vec<String> {
+pub fn partman_source() -> Vec<String> {
     vec![
-        format!("CREATE TABLE app.moved AS SELECT * FROM public.chat_messages WHERE created_at >= {from}"),
+        "CREATE TABLE app.moved AS SELECT * FROM public.chat_messages".to_owned(),
         "ALTER TABLE app.moved ADD PRIMARY KEY (id)".to_owned(),
         "CREATE INDEX ON app.moved (created_at)".to_owned(),
         "VACUUM ANALYZE app.moved".to_owned(),

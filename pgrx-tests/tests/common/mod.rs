@@ -39,6 +39,14 @@ pub fn number(session: &Session, sql: &str) -> i64 {
     text.parse().unwrap_or_else(|_| panic!("{text} is no whole number: {sql}"))
 }
 
+/// The advisory locks that anybody holds or waits for in this database.
+pub fn advisory_locks(session: &Session) -> i64 {
+    number(
+        session,
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+}
+
 /// Each row as one line, columns separated by a bar.
 pub fn lines(session: &Session, sql: &str) -> Vec<String> {
     let rows = session.query(sql).unwrap_or_else(|failure| panic!("{failure}\n{sql}"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eventkit_tests::{Cluster, ClusterBuilder, PgVersion, Session, shared, wait};
 
-use super::{lines, number, value};
+use super::{advisory_locks, lines, number, value};
 
 /// Counts every DDL command, and every row that passes a `CHECK (stops.pass())`; the one whose turn it is sleeps.
 const STOPS: &str = "
@@ -98,15 +98,7 @@ impl Victim {
             let Err(refused) = ended else { break };
             assert_eq!(refused.sqlstate, "57014", "{refused}");
             self.is_true(&s, &self.whole, &format!("cancelled at step {step}"));
-            assert_eq!(
-                value(
-                    &s,
-                    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-                ),
-                "0",
-                "step {step} of {}",
-                self.call
-            );
+            assert_eq!(advisory_locks(&s), 0, "step {step} of {}", self.call);
             assert_eq!(value(&s, session), before, "step {step} of {}", self.call);
         }
         s.query("UPDATE stops.at SET n = 0").unwrap();
