@@ -27,13 +27,16 @@ COMMENT ON FUNCTION eventkit.loose_foreign_keys(regclass) IS
 
 CREATE FUNCTION eventkit.marked_foreign_keys(partition regclass)
 RETURNS TABLE (constraint_id oid, name name, definition text, comment text)
-STABLE PARALLEL RESTRICTED COST 100 ROWS 1 LANGUAGE sql
+STABLE PARALLEL RESTRICTED COST 100 ROWS 1 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT k.oid, k.conname, regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''), nullif(substr(d.description, length('waits for eventkit.split_partition') + 2), '')
-  FROM pg_constraint k
-  JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
-  WHERE k.conrelid = $1 AND k.contype = 'f' AND k.conparentid = 0 AND starts_with(d.description, 'waits for eventkit.split_partition')
+BEGIN
+  RETURN QUERY
+    SELECT k.oid, k.conname, regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''), nullif(substr(d.description, length('waits for eventkit.split_partition') + 2), '')
+    FROM pg_constraint k
+    JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
+    WHERE k.conrelid = $1 AND k.contype = 'f' AND k.conparentid = 0 AND starts_with(d.description, 'waits for eventkit.split_partition');
+END
 $$;
 
 COMMENT ON FUNCTION eventkit.marked_foreign_keys(regclass) IS
@@ -41,16 +44,22 @@ COMMENT ON FUNCTION eventkit.marked_foreign_keys(regclass) IS
 
 CREATE FUNCTION eventkit.waiting_foreign_keys(parent regclass)
 RETURNS TABLE (constraint_id oid, partition regclass, name name, definition text, comment text)
-STABLE PARALLEL RESTRICTED COST 1000 ROWS 10 LANGUAGE sql
+-- Asked several times a period, mostly for nothing; this language keeps the plans.
+STABLE PARALLEL RESTRICTED COST 1000 ROWS 10 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT m.constraint_id, i.inhrelid::regclass, m.name, m.definition, m.comment
-  FROM pg_inherits i CROSS JOIN LATERAL eventkit.marked_foreign_keys(i.inhrelid) m
-  WHERE i.inhparent = $1
-    -- While they wait all partitions have them: the oldest tell, however many there are.
-    AND EXISTS (
-      SELECT FROM (SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = $1 ORDER BY h.inhrelid LIMIT 4) h
-      CROSS JOIN LATERAL eventkit.marked_foreign_keys(h.inhrelid) o)
+BEGIN
+  -- While they wait all partitions have them: the oldest tell, however many there are.
+  IF EXISTS (
+    SELECT FROM (SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = $1 ORDER BY h.inhrelid LIMIT 4) h
+    CROSS JOIN LATERAL eventkit.marked_foreign_keys(h.inhrelid) o)
+  THEN
+    RETURN QUERY
+      SELECT m.constraint_id, i.inhrelid::regclass, m.name, m.definition, m.comment
+      FROM pg_inherits i CROSS JOIN LATERAL eventkit.marked_foreign_keys(i.inhrelid) m
+      WHERE i.inhparent = $1;
+  END IF;
+END
 $$;
 
 COMMENT ON FUNCTION eventkit.waiting_foreign_keys(regclass) IS
@@ -71,11 +80,15 @@ COMMENT ON FUNCTION eventkit.hold_foreign_key(regclass, name, text, text, boolea
 'Gives a partition a foreign key that holds for every change from now on, proved for its rows if asked, and marks it as one that waits to be the parent''s. SELECT eventkit.hold_foreign_key(''app.events_20231231'', ''event_fk'', ''FOREIGN KEY (id) REFERENCES public.events(id)'', NULL, true)';
 
 CREATE FUNCTION eventkit.hold_foreign_keys(parent regclass, gone regclass DEFAULT NULL) RETURNS void
-VOLATILE PARALLEL UNSAFE LANGUAGE sql
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+  IF gone IS NULL AND NOT EXISTS (SELECT FROM eventkit.waiting_foreign_keys(parent)) THEN
+    RETURN;
+  END IF;
   -- Under the locks of the exchange no row is read.
-  SELECT eventkit.hold_foreign_key(i.inhrelid, w.name, w.definition, w.comment, $2 IS NULL)
+  PERFORM eventkit.hold_foreign_key(i.inhrelid, w.name, w.definition, w.comment, $2 IS NULL)
   FROM (
     SELECT f.name, f.definition, f.comment FROM eventkit.waiting_foreign_keys($1) f
     UNION
@@ -85,7 +98,8 @@ AS $$
   WHERE NOT EXISTS (
     SELECT FROM pg_constraint k WHERE k.conrelid = i.inhrelid AND k.conname = w.name AND k.contype = 'f'
       AND regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') = w.definition)
-  ORDER BY i.inhrelid, w.name
+  ORDER BY i.inhrelid, w.name;
+END
 $$;
 
 COMMENT ON FUNCTION eventkit.hold_foreign_keys(regclass, regclass) IS

@@ -25,11 +25,13 @@ COMMENT ON FUNCTION eventkit.lock_timeout_setting(interval) IS
 'Checks a lock_timeout and writes it as the server''s setting, in milliseconds. SELECT eventkit.lock_timeout_setting(''2 seconds'')';
 
 CREATE FUNCTION eventkit.yielding_lock_timeout(lock_timeout interval) RETURNS text
-STABLE PARALLEL SAFE COST 5 LANGUAGE sql
+STABLE PARALLEL SAFE COST 5 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT greatest(1, least(eventkit.lock_timeout_setting($1)::bigint, s.setting::bigint * 2 / 5))::text
-  FROM pg_settings s WHERE s.name = 'deadlock_timeout'
+BEGIN
+  RETURN greatest(1, least(
+    eventkit.lock_timeout_setting(lock_timeout)::bigint, floor(extract(epoch FROM current_setting('deadlock_timeout')::interval) * 400)::bigint))::text;
+END
 $$;
 
 COMMENT ON FUNCTION eventkit.yielding_lock_timeout(interval) IS
