@@ -1,5 +1,6 @@
 //! What the procedure `backfill` asks of its source.
 
+use super::maintain::brief;
 use super::target::Target;
 use super::{Micros, catalog, given, shown};
 use crate::pg::raise::OrRaise;
@@ -29,6 +30,13 @@ impl Pair {
         // Before anything is read: may the caller, and do the two fit?
         backfill::copied_columns(&pair.target.parent, &pair.source)?;
         Ok(pair)
+    }
+
+    /// The same for one who has read the pair already and looks for its next period: what only a plan needs is left out, and what
+    /// speaks against the pair.
+    fn read_again(source: Option<Oid>, parent: Option<Oid>) -> Result<Self> {
+        let (source, parent) = (given(source, "source")?, given(parent, "parent")?);
+        Ok(Self { target: brief(parent)?, source: catalog::source(source, parent)? })
     }
 
     /// The steps of one period: into a partition of its own, or into those that stand there empty. Errors as [`plan::backfill_period`].
@@ -141,7 +149,7 @@ fn next_backfill_period(
     to_time: Option<TimestampWithTimeZone>,
 ) -> Option<Timestamp> {
     let next = || -> Result<Option<Period>> {
-        let pair = Pair::read(source, parent)?;
+        let pair = if beside.is_none() { Pair::read(source, parent)? } else { Pair::read_again(source, parent)? };
         let newest_first = given(newest_first, "newest_first")?;
         let mut range = pair.moved(from_time, to_time)?;
         if let Some(beside) = beside {
