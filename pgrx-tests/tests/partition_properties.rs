@@ -246,3 +246,55 @@ fn tablespaces_access_methods_and_persistence() {
         );
     }
 }
+
+/// A table that somebody filled, attached to a parent with all that one can have: in each respect like a partition that was made.
+#[test]
+fn what_a_filled_table_takes_over() {
+    let (db, s) = open(PARENT);
+    let (owner, guest) = (format!("owner_{}", db.name), format!("guest_{}", db.name));
+    s.query(&format!(
+        "CREATE ROLE {owner}; CREATE ROLE {guest}; GRANT CREATE ON SCHEMA public TO {owner}; CREATE SEQUENCE q; GRANT USAGE ON SEQUENCE q TO {owner};
+         ALTER TABLE e ALTER id SET DEFAULT nextval('q'), ALTER name SET STORAGE EXTERNAL, ALTER name SET COMPRESSION pglz, ALTER name SET STATISTICS 321, ALTER id SET (n_distinct = -0.5);
+         ALTER TABLE e ADD CONSTRAINT positive CHECK (id > 0); CREATE INDEX i ON e (lower(name));
+         CREATE STATISTICS st (dependencies, ndistinct) ON id, name FROM e; CREATE STATISTICS ex ON (lower(name)) FROM e; ALTER STATISTICS ex SET STATISTICS 55;
+         COMMENT ON TABLE e IS 'all'; COMMENT ON COLUMN e.name IS 'who'; COMMENT ON CONSTRAINT e_pkey ON e IS 'the key'; COMMENT ON INDEX i IS 'an index';
+         ALTER TABLE e ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY, REPLICA IDENTITY FULL;
+         CREATE POLICY own ON e USING (name = current_user); CREATE POLICY few ON e AS RESTRICTIVE FOR SELECT TO {guest} USING (id < 10);
+         COMMENT ON POLICY own ON e IS 'one''s own'; GRANT SELECT, INSERT ON e TO {guest}; GRANT UPDATE (name) ON e TO {guest} WITH GRANT OPTION; ALTER TABLE e OWNER TO {owner};
+         CALL eventkit.create_partition('e', '2024-01-01');
+         CREATE TABLE filled (name text, gone int, at timestamptz, id bigint); ALTER TABLE filled DROP gone;
+         INSERT INTO filled VALUES ('{guest}', '2024-01-02 12:00Z', 1), ('{guest}', '2024-01-02 12:00Z', 11), ('other', '2024-01-02 12:00Z', 2);
+         CREATE POLICY own ON filled USING (true); CREATE STATISTICS there (ndistinct, dependencies) ON id, name FROM filled; COMMENT ON COLUMN filled.at IS 'its own';
+         CALL eventkit.attach_partition('e', 'filled', '2024-01-02 00:00Z', '2024-01-03 00:00Z')"
+    ))
+    .unwrap();
+    for query in [
+        "SELECT pg_get_userbyid(relowner), relrowsecurity, relforcerowsecurity, relreplident, obj_description(oid) FROM pg_class WHERE oid = TABLE",
+        "SELECT attname, attnotnull, attstorage, attcompression, attstattarget, ARRAY(SELECT o FROM unnest(attoptions) o WHERE o !~ '^pg_'), pg_get_expr(adbin, adrelid), nullif(col_description(attrelid, attnum), 'its own') \
+         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = TABLE AND attnum > 0 AND NOT attisdropped ORDER BY 1",
+        "SELECT polname, polcmd, polpermissive, polroles::regrole[], pg_get_expr(polqual, polrelid), obj_description(oid, 'pg_policy') FROM pg_policy WHERE polrelid = TABLE ORDER BY 1",
+        "SELECT grantee::regrole, privilege_type, is_grantable FROM pg_class, aclexplode(relacl) WHERE oid = TABLE ORDER BY 1::text, 2",
+        "SELECT attname, grantee::regrole, privilege_type, is_grantable FROM pg_attribute, aclexplode(attacl) WHERE attrelid = TABLE ORDER BY 1, 2",
+        "SELECT ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = stxrelid AND attnum = ANY (stxkeys::int2[]) ORDER BY 1), pg_get_statisticsobjdef_expressions(oid), stxkind, stxstattarget, pg_get_userbyid(stxowner) = pg_get_userbyid((SELECT relowner FROM pg_class c WHERE c.oid = stxrelid)) OR stxname = 'there' FROM pg_statistic_ext WHERE stxrelid = TABLE ORDER BY 1",
+        "SELECT contype, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conrelid = TABLE AND contype <> 'n' ORDER BY 1, 2",
+        "SELECT regexp_replace(pg_get_indexdef(indexrelid), '^.* USING ', ''), obj_description(indexrelid, 'pg_class') FROM pg_index WHERE indrelid = TABLE ORDER BY 1",
+    ] {
+        assert!(!same(&s, query, "filled", "e_20240101").is_empty(), "{query}");
+    }
+    assert_eq!(value(&s, "SELECT col_description('filled'::regclass, 3)"), "its own");
+    // The rows of others are hidden from who names it directly.
+    s.query(&format!("SET ROLE {guest}")).unwrap();
+    assert_eq!(lines(&s, "SELECT id FROM filled"), ["1"]);
+    s.query("RESET ROLE").unwrap();
+}
+
+#[test]
+fn what_policies_and_constraints_are_described_as() {
+    let (_db, s) = made(
+        "CREATE POLICY own ON e USING (true); COMMENT ON POLICY own ON e IS 'one''s own'; COMMENT ON CONSTRAINT e_pkey ON e IS 'the key'; \
+         ALTER TABLE e ADD CONSTRAINT positive CHECK (id > 0); COMMENT ON CONSTRAINT positive ON e IS 'no nought'",
+    );
+    let described = "SELECT obj_description(oid, 'pg_policy') FROM pg_policy WHERE polrelid = TABLE \
+        UNION ALL SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conrelid = TABLE AND contype IN ('p', 'c') ORDER BY 1";
+    assert_eq!(same(&s, described, "e_20240101", "e"), "no nought\none's own\nthe key");
+}

@@ -7,6 +7,11 @@ WITH mine AS (
   SELECT d.adrelid, a.attname, pg_get_expr(d.adbin, d.adrelid) AS expression
   FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
   WHERE d.adrelid IN ($1, $2) AND a.attgenerated <> ''
+), statistics AS (
+  SELECT e.stxrelid, e.stxname, e.stxkind, concat(
+    ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = e.stxrelid AND a.attnum = ANY (e.stxkeys::int2[]) ORDER BY a.attname),
+    ARRAY(SELECT x FROM unnest(pg_get_statisticsobjdef_expressions(e.oid)) x ORDER BY x)) AS facts
+  FROM pg_statistic_ext e WHERE e.stxrelid IN ($1, $2)
 ), indexes AS (
   -- Two equal indexes of the parent need two of the table: each has its number among its equals.
   SELECT i.indrelid, x.relname, k.contype IS NOT NULL AS constrained, f.form, i.indisunique,
@@ -66,8 +71,51 @@ SELECT jsonb_build_object(
     WHERE p.indrelid = $2),
   'row_security', c.relrowsecurity,
   'force_row_security', c.relforcerowsecurity,
-  'policies', (SELECT coalesce(jsonb_agg(p.polname ORDER BY p.polname), '[]') FROM pg_policy p WHERE p.polrelid = c.oid),
-  'replica_identity', c.relreplident
+  'policies', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'name', p.polname,
+      'command', CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+      'permissive', p.polpermissive,
+      'roles', (SELECT jsonb_agg(CASE WHEN r.role <> 0 THEN pg_get_userbyid(r.role) END ORDER BY r.place) FROM unnest(p.polroles) WITH ORDINALITY r (role, place)),
+      'using', pg_get_expr(p.polqual, p.polrelid),
+      'check', pg_get_expr(p.polwithcheck, p.polrelid),
+      'correlated', concat(p.polqual::text, p.polwithcheck::text) ~ ':varlevelsup [1-9]',
+      'comment', obj_description(p.oid, 'pg_policy')) ORDER BY p.polname), '[]')
+    FROM pg_policy p WHERE p.polrelid = c.oid),
+  'grants', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'role', CASE WHEN g.grantee <> 0 THEN pg_get_userbyid(g.grantee) END,
+      'privilege', g.privilege_type,
+      'column', g.attname,
+      'grantable', g.is_grantable) ORDER BY g.attnum, g.grantee, g.privilege_type), '[]')
+    FROM (
+      SELECT t.grantee, t.privilege_type, bool_or(t.is_grantable) AS is_grantable, NULL::name AS attname, 0 AS attnum
+      FROM aclexplode(c.relacl) t GROUP BY t.grantee, t.privilege_type
+      UNION ALL
+      SELECT t.grantee, t.privilege_type, bool_or(t.is_grantable), a.attname, a.attnum
+      FROM pg_attribute a CROSS JOIN LATERAL aclexplode(a.attacl) t
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      GROUP BY t.grantee, t.privilege_type, a.attname, a.attnum) g
+    WHERE g.grantee <> c.relowner),
+  'replica_identity', c.relreplident,
+  'comment', obj_description(c.oid, 'pg_class'),
+  'columns', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'name', m.attname,
+      'default', CASE WHEN NOT m.atthasdef AND t.attgenerated = '' THEN (
+        SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = $2 AND d.adnum = t.attnum) END,
+      'statistics', CASE WHEN t.attstattarget >= 0 AND m.attstattarget IS DISTINCT FROM t.attstattarget THEN t.attstattarget END,
+      'options', (SELECT coalesce(jsonb_agg(o.option), '[]') FROM unnest(t.attoptions) o (option)
+        WHERE o.option !~ '^pg_' AND o.option <> ALL (coalesce(m.attoptions, '{}'))),
+      'storage', CASE WHEN m.attstorage <> t.attstorage THEN
+        CASE t.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
+      'compression', CASE WHEN m.attcompression <> t.attcompression THEN
+        CASE t.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE 'default' END END,
+      'comment', CASE WHEN col_description($1, m.attnum) IS NULL THEN col_description($2, t.attnum) END) ORDER BY m.attnum), '[]')
+    FROM mine m JOIN theirs t ON t.attname = m.attname),
+  'statistics', (
+    SELECT coalesce(jsonb_agg(p.stxname), '[]') FROM statistics p
+    WHERE p.stxrelid = $2 AND EXISTS (SELECT FROM statistics m WHERE m.stxrelid = $1 AND m.stxkind = p.stxkind AND m.facts = p.facts))
 )::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1

@@ -60,6 +60,8 @@ SELECT jsonb_build_object(
           'deferred', k.condeferred)
         FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
       'comment', obj_description(x.indexrelid, 'pg_class'),
+      'constraint_comment', (
+        SELECT obj_description(k.oid, 'pg_constraint') FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
       'targets', (SELECT coalesce(jsonb_agg(jsonb_build_array(a.attnum, a.attstattarget) ORDER BY a.attnum), '[]')
         FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND a.attstattarget >= 0 AND x.indexprs IS NOT NULL)
       ) ORDER BY x.indisprimary DESC, x.name), '[]')
@@ -75,7 +77,8 @@ SELECT jsonb_build_object(
       'roles', (SELECT jsonb_agg(CASE WHEN r.role <> 0 THEN pg_get_userbyid(r.role) END ORDER BY r.place) FROM unnest(p.polroles) WITH ORDINALITY r (role, place)),
       'using', pg_get_expr(p.polqual, p.polrelid),
       'check', pg_get_expr(p.polwithcheck, p.polrelid),
-      'correlated', concat(p.polqual::text, p.polwithcheck::text) ~ ':varlevelsup [1-9]') ORDER BY p.polname), '[]')
+      'correlated', concat(p.polqual::text, p.polwithcheck::text) ~ ':varlevelsup [1-9]',
+      'comment', obj_description(p.oid, 'pg_policy')) ORDER BY p.polname), '[]')
     FROM pg_policy p WHERE p.polrelid = c.oid),
   'grants', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(

@@ -164,6 +164,9 @@ pub struct Index {
     /// What it is described as.
     #[serde(default)]
     pub comment: Option<String>,
+    /// What its constraint is described as.
+    #[serde(default)]
+    pub constraint_comment: Option<String>,
     /// Statistics targets of its expressions: column number and target.
     #[serde(default)]
     pub targets: Vec<(i16, i32)>,
@@ -198,7 +201,7 @@ pub struct IndexConstraint {
 }
 
 /// A policy of row-level security.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Policy {
     /// Its name.
     pub name: String,
@@ -214,10 +217,13 @@ pub struct Policy {
     pub check: Option<String>,
     /// Whether a subquery in it names the table, so that its text fits no other table.
     pub correlated: bool,
+    /// What it is described as.
+    #[serde(default)]
+    pub comment: Option<String>,
 }
 
 /// One right of one role.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Grant {
     /// To whom; `None` is PUBLIC.
     pub role: Option<String>,
@@ -380,10 +386,18 @@ pub struct Child {
     pub row_security: bool,
     /// Whether it binds the owner too.
     pub force_row_security: bool,
-    /// The names of its policies.
-    pub policies: Vec<String>,
+    /// Its policies.
+    pub policies: Vec<Policy>,
+    /// What others may do with it.
+    pub grants: Vec<Grant>,
     /// As in [`Parent::replica_identity`].
     pub replica_identity: String,
+    /// What it is described as.
+    pub comment: Option<String>,
+    /// What its columns take over from the parent's.
+    pub columns: Vec<ChildColumn>,
+    /// The extended statistics of the parent that it has equal ones of.
+    pub statistics: Vec<String>,
 }
 
 impl Child {
@@ -397,6 +411,25 @@ impl Child {
     pub fn qualified(&self) -> String {
         qualified(&self.schema, &self.name)
     }
+}
+
+/// What a column takes over from the parent's column: what differs, or what it has none of.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChildColumn {
+    /// Its name.
+    pub name: String,
+    /// The default, where it has none.
+    pub default: Option<String>,
+    /// The statistics target.
+    pub statistics: Option<i32>,
+    /// `n_distinct=…` and the like.
+    pub options: Vec<String>,
+    /// How wide values are stored.
+    pub storage: Option<String>,
+    /// How they are compressed.
+    pub compression: Option<String>,
+    /// What it is described as, where it has no description.
+    pub comment: Option<String>,
 }
 
 /// A CHECK of the parent and what the table has of it.

@@ -4,7 +4,7 @@ use super::super::bound::Bound;
 use super::super::error;
 use super::super::key::Key;
 use super::super::name::{identifier, literal, qualified, suffixed_apart};
-use super::super::snapshot::{CheckState, Child, Parent, Partition};
+use super::super::snapshot::{CheckState, Child, ChildColumn, Column, Parent, Partition, Policy};
 use super::super::step::{Lock, Step};
 use super::{BOUND_CHECK, attach, key_of, like, overlapping};
 use crate::error::Result;
@@ -199,7 +199,8 @@ fn indexes(parent: &Parent, child: &Child, name: &str) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Owner, row-level security and replica identity of the parent.
+/// What the table takes over from the parent beside CHECKs and indexes: owner, columns, statistics, row-level security, replica
+/// identity, rights. What it has of its own stays, but for a policy that has the name of one of the parent's and says something else.
 fn properties(parent: &Parent, child: &Child, name: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     if child.owner != parent.owner {
@@ -210,15 +211,60 @@ fn properties(parent: &Parent, child: &Child, name: &str) -> Vec<Step> {
         ));
     }
     let mut wanted = parent.clone();
+    wanted.comment = wanted.comment.filter(|_| child.comment.is_none());
+    wanted.columns.clear();
+    steps.extend(like::columns(&wanted, name));
+    steps.extend(child.columns.iter().flat_map(|column| of_column(column, name)));
+    wanted.statistics.retain(|statistics| !child.statistics.contains(&statistics.name));
+    steps.extend(like::statistics(&wanted, &child.name, name));
     wanted.row_security &= !child.row_security;
     wanted.force_row_security &= !child.force_row_security;
     // Policies that cannot be carried leave the table closed.
     if wanted.policies.iter().all(|policy| !policy.correlated) {
-        wanted.policies.retain(|policy| !child.policies.contains(&policy.name));
+        wanted.policies.retain(|policy| !child.policies.contains(policy));
+        let differs = |policy: &&Policy| child.policies.iter().any(|found| found.name == policy.name);
+        steps.extend(wanted.policies.iter().filter(differs).map(|policy| {
+            Step::unseen(
+                format!("DROP POLICY {} ON {name}", identifier(&policy.name)),
+                name,
+                "it says something else than the policy of that name of the parent",
+            )
+        }));
     }
     steps.extend(like::row_security(&wanted, name));
     if parent.replica_identity != child.replica_identity {
         steps.extend(like::replica_identity(parent, name));
     }
+    wanted.grants.retain(|grant| !child.grants.contains(grant));
+    steps.extend(like::grants(&wanted, name));
+    steps
+}
+
+/// What a column takes over from the parent's.
+fn of_column(column: &ChildColumn, name: &str) -> Vec<Step> {
+    let quoted = identifier(&column.name);
+    let alter = |change: String| {
+        Step::unseen(format!("ALTER TABLE {name} ALTER COLUMN {quoted} {change}"), name, "as in the parent")
+    };
+    let mut steps: Vec<Step> = [
+        column.default.as_ref().map(|default| format!("SET DEFAULT {default}")),
+        column.storage.as_ref().map(|storage| format!("SET STORAGE {storage}")),
+        column.compression.as_ref().map(|compression| format!("SET COMPRESSION {compression}")),
+    ]
+    .into_iter()
+    .flatten()
+    .map(alter)
+    .collect();
+    let settings = Column {
+        name: column.name.clone(),
+        generated: false,
+        statistics: column.statistics,
+        options: column.options.clone(),
+    };
+    steps.extend(like::column_settings(&settings, name));
+    steps.extend(column.comment.as_ref().map(|comment| {
+        let statement = format!("COMMENT ON COLUMN {name}.{quoted} IS {}", literal(comment));
+        Step::unseen(statement, name, "described as in the parent")
+    }));
     steps
 }

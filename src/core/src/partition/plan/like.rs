@@ -52,7 +52,8 @@ pub(super) fn closed_to_others(parent: &Parent, child: &str) -> Vec<Step> {
     steps
 }
 
-fn column_settings(column: &Column, child: &str) -> Vec<Step> {
+/// How statistics of a column are gathered.
+pub(super) fn column_settings(column: &Column, child: &str) -> Vec<Step> {
     let name = identifier(&column.name);
     let reason = "statistics are gathered as on the parent";
     let target = column.statistics.map(|target| {
@@ -188,6 +189,13 @@ pub(super) fn index(index: &Index, name: &str, made: &str, child: &str, parent: 
             "described as on the parent",
         ));
     }
+    if let Some(comment) = &index.constraint_comment {
+        steps.push(Step::unseen(
+            format!("COMMENT ON CONSTRAINT {quoted} ON {child} IS {}", literal(comment)),
+            child,
+            "described as on the parent",
+        ));
+    }
     if index.replica_identity {
         steps.push(Step::unseen(
             format!("ALTER TABLE {child} REPLICA IDENTITY USING INDEX {quoted}"),
@@ -241,7 +249,7 @@ pub(super) fn row_security(parent: &Parent, child: &str) -> Vec<Step> {
     }
     // A restrictive policy that cannot be carried would leave its table too open: then none is, and no right is either.
     if policies_fit(parent) {
-        steps.extend(parent.policies.iter().map(|policy| policy_step(policy, child)));
+        steps.extend(parent.policies.iter().flat_map(|policy| policy_steps(policy, child)));
     }
     steps
 }
@@ -250,21 +258,26 @@ fn policies_fit(parent: &Parent) -> bool {
     parent.policies.iter().all(|policy| !policy.correlated)
 }
 
-fn policy_step(policy: &Policy, child: &str) -> Step {
+fn policy_steps(policy: &Policy, child: &str) -> Vec<Step> {
     let kind = if policy.permissive { "PERMISSIVE" } else { "RESTRICTIVE" };
     let roles: Vec<String> = policy.roles.iter().map(|r| role(r.as_deref())).collect();
     let using = policy.using.as_ref().map(|e| format!(" USING ({e})")).unwrap_or_default();
     let check = policy.check.as_ref().map(|e| format!(" WITH CHECK ({e})")).unwrap_or_default();
-    Step::unseen(
+    let name = identifier(&policy.name);
+    let made = Step::unseen(
         format!(
-            "CREATE POLICY {} ON {child} AS {kind} FOR {} TO {}{using}{check}",
-            identifier(&policy.name),
+            "CREATE POLICY {name} ON {child} AS {kind} FOR {} TO {}{using}{check}",
             policy.command,
             roles.join(", ")
         ),
         child,
         "a policy of the parent",
-    )
+    );
+    let comment = policy.comment.as_ref().map(|comment| {
+        let statement = format!("COMMENT ON POLICY {name} ON {child} IS {}", literal(comment));
+        Step::unseen(statement, child, "described as on the parent")
+    });
+    std::iter::once(made).chain(comment).collect()
 }
 
 /// The rights that the parent gives; last, since a row could be seen before the attach otherwise.

@@ -138,6 +138,7 @@ fn everything_is_carried_and_hostile_names_are_quoted() {
                 deferred: false,
             }),
             comment: None,
+            constraint_comment: None,
             targets: vec![],
         },
         Index {
@@ -148,6 +149,7 @@ fn everything_is_carried_and_hostile_names_are_quoted() {
             replica_identity: false,
             constraint: None,
             comment: Some("it's".into()),
+            constraint_comment: None,
             targets: vec![(1, 77)],
         },
     ];
@@ -169,6 +171,7 @@ fn everything_is_carried_and_hostile_names_are_quoted() {
         using: Some("(id = 1)".into()),
         check: None,
         correlated: false,
+        comment: None,
     }];
     p.grants = vec![
         Grant { role: Some("gu\"est".into()), privilege: "SELECT".into(), column: Some("id".into()), grantable: false },
@@ -235,6 +238,7 @@ fn a_policy_that_cannot_be_carried_leaves_the_partition_closed() {
         using: Some("(EXISTS (SELECT 1 FROM o WHERE (o.id = e.id)))".into()),
         check: None,
         correlated: true,
+        comment: None,
     }];
     p.grants = vec![Grant { role: None, privilege: "SELECT".into(), column: None, grantable: false }];
     let steps = create(&p, &leap_day(), Found::default()).unwrap();
@@ -378,7 +382,11 @@ fn child() -> Child {
         row_security: false,
         force_row_security: false,
         policies: vec![],
+        grants: vec![],
         replica_identity: "d".into(),
+        comment: None,
+        columns: vec![],
+        statistics: vec![],
     }
 }
 
@@ -400,6 +408,7 @@ fn index(name: &str, constraint: bool) -> Index {
             deferred: false,
         }),
         comment: None,
+        constraint_comment: None,
         targets: vec![],
     }
 }
