@@ -1,5 +1,5 @@
 -- attach_partition: a table that somebody filled becomes a partition. Each transaction of the plan is committed; what
--- fails takes back the CHECKs that it added.
+-- fails takes back the CHECKs and foreign keys that it added.
 
 CREATE FUNCTION eventkit.abandon_attach(child regclass, lock_timeout interval) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -11,18 +11,19 @@ BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($2), true);
   SELECT array_agg(format('ALTER TABLE %I.%I DROP CONSTRAINT %I', n.nspname, c.relname, k.conname)) INTO statements
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE k.conrelid = child AND k.contype = 'c' AND k.conname IN ('partition_bound', 'partition_not_null');
+    WHERE k.conrelid = child AND (k.contype = 'c' AND k.conname IN ('partition_bound', 'partition_not_null')
+      OR k.contype = 'f' AND k.conparentid = 0 AND obj_description(k.oid, 'pg_constraint') = 'waits for eventkit.attach_partition');
   IF statements IS NOT NULL THEN
     PERFORM eventkit.execute_with_retries(statements);
   END IF;
 EXCEPTION WHEN OTHERS THEN
-  RAISE WARNING USING MESSAGE = format('constraints partition_bound and partition_not_null may be left on %s: %s', child, SQLERRM),
+  RAISE WARNING USING MESSAGE = format('constraints that attach_partition has added may be left on %s: %s', child, SQLERRM),
     HINT = 'Drop them, or call attach_partition again.';
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.abandon_attach(regclass, interval) IS
-'Drops the CHECKs that an attach_partition which failed has added to a table. SELECT eventkit.abandon_attach(''app.events_20240101'', ''2 seconds'')';
+'Drops the CHECKs and foreign keys that an attach_partition which failed has added to a table. SELECT eventkit.abandon_attach(''app.events_20240101'', ''2 seconds'')';
 
 CREATE FUNCTION eventkit.warn_unsent_rows(parent regclass, child regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql

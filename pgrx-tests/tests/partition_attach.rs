@@ -340,3 +340,79 @@ fn rows_that_no_subscriber_gets_are_told_of() {
     s.query("CALL eventkit.attach_partition('e', 'empty', '2024-01-02 00:00Z', '2024-01-03 00:00Z')").unwrap();
     assert!(!s.take_notices().join("").contains("WARNING"));
 }
+
+/// A big table that refers to another one, and its parent.
+const BIG: &str = "
+CREATE TABLE users (id bigint PRIMARY KEY); INSERT INTO users SELECT generate_series(1, 1000);
+CREATE TABLE e (id bigint NOT NULL, at timestamptz NOT NULL, user_id bigint CONSTRAINT who REFERENCES users ON DELETE CASCADE, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE filled (LIKE e); ALTER TABLE filled ADD PRIMARY KEY (id, at);
+INSERT INTO filled SELECT n, '2024-01-01 00:00Z'::timestamptz + n % 86400 * interval '1 second', 1 + n % 1000 FROM generate_series(1, 350000) n;
+";
+
+const KEYS: &str = "SELECT conname, convalidated, conparentid <> 0, obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conrelid = 'filled'::regclass AND contype = 'f'";
+
+#[test]
+fn a_big_tables_foreign_key_is_proved_while_others_write_what_it_refers_to() {
+    let (_db, s) = open(BIG);
+    let held = || {
+        lines(
+            &s,
+            "SELECT mode FROM pg_locks WHERE relation = 'users'::regclass AND pid = pg_backend_pid() AND mode <> 'AccessShareLock' ORDER BY 1",
+        )
+    };
+    let plan = lines(
+        &s,
+        "SELECT statement FROM eventkit.plan_attach_partition('e', 'filled', '2024-01-01 00:00Z', '2024-01-02 00:00Z')",
+    );
+    let mut reads = 0;
+    s.query("BEGIN").unwrap();
+    for statement in &plan {
+        if statement == "COMMIT" {
+            s.query("COMMIT; BEGIN").unwrap();
+            continue;
+        }
+        s.query(statement).unwrap_or_else(|e| panic!("{e}: {statement}"));
+        if statement.contains(" VALIDATE CONSTRAINT \"who\"") {
+            reads += 1;
+            assert_eq!(held(), ["RowShareLock"], "who writes to it goes on while the rows are read");
+        }
+        if statement.contains(" ATTACH PARTITION ") {
+            assert!(held().contains(&"AccessExclusiveLock".to_owned()), "planned, and taken before: {plan:?}");
+        }
+    }
+    s.query("COMMIT").unwrap();
+    assert_eq!(reads, 1, "{plan:?}");
+    assert!(plan.iter().any(|step| step == "LOCK TABLE \"public\".\"users\" IN ACCESS EXCLUSIVE MODE"), "{plan:?}");
+    assert_eq!(lines(&s, KEYS), ["who|t|t|NULL"]);
+    s.query("DELETE FROM users WHERE id = 1").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM e"), "349650");
+    assert_eq!(fails(&s, "INSERT INTO filled VALUES (0, '2024-01-01 00:00Z', 0)").sqlstate, "23503");
+}
+
+#[test]
+fn a_big_table_whose_rows_refer_to_nothing_is_left_as_it_was() {
+    let (_db, s) = open(&format!("{BIG} INSERT INTO filled VALUES (0, '2024-01-01 00:00Z', 0)"));
+    let failure = fails(&s, CALL);
+    assert_eq!(failure.sqlstate, "23503", "{failure:?}");
+    assert_eq!((lines(&s, KEYS).len(), left_over(&s)), (0, "0".to_owned()));
+    // One that the user has made and proved is taken over; the locks are those that the attach takes.
+    s.query("DELETE FROM filled WHERE id = 0; ALTER TABLE filled ADD CONSTRAINT own FOREIGN KEY (user_id) REFERENCES users ON DELETE CASCADE").unwrap();
+    s.query(CALL).unwrap();
+    assert_eq!(lines(&s, KEYS), ["own|t|t|NULL"]);
+}
+
+#[test]
+fn a_call_killed_while_it_proves_a_foreign_key_is_repeated() {
+    let cluster = stopping_cluster(
+        BIG,
+        "current_query() ~ 'attach_partition' AND s.tag = tg_tag || ' ' || coalesce((SELECT convalidated::text FROM pg_constraint WHERE conname = 'who' AND conrelid = 'public.filled'::regclass), 'none')",
+    );
+    for (tag, left) in [("COMMENT false", 0), ("ALTER TABLE true", 1)] {
+        let s = kill_at(&cluster, CALL, tag, "");
+        assert_eq!(lines(&s, KEYS).len(), left, "{tag}");
+        assert_eq!(value(&s, "SELECT relispartition FROM pg_class WHERE relname = 'filled'"), "f");
+    }
+    let s = Session::open(&cluster, "d", "last").unwrap();
+    s.query(CALL).unwrap();
+    assert_eq!((lines(&s, KEYS), left_over(&s)), (vec!["who|t|t|NULL".to_owned()], "0".to_owned()));
+}

@@ -59,6 +59,26 @@ SELECT jsonb_build_object(
       WHEN NOT k.convalidated THEN 'unproven' ELSE 'there' END) ORDER BY p.conname), '[]')
     FROM pg_constraint p LEFT JOIN pg_constraint k ON k.conrelid = $1 AND k.conname = p.conname AND k.contype = 'c'
     WHERE p.conrelid = $2 AND p.contype = 'c' AND NOT p.connoinherit),
+  'bytes', pg_table_size(c.oid),
+  -- The server takes over what has these facts in common. One that is not enforced has nothing to prove.
+  'foreign_keys', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'name', coalesce(k.conname, p.conname), 'definition', pg_get_constraintdef(p.oid), 'schema', rn.nspname, 'table', r.relname,
+      'tables', (SELECT count(*) FROM pg_partition_tree(r.oid)) + CASE WHEN r.relkind = 'p' THEN 0 ELSE 1 END,
+      'state', CASE
+        WHEN k.convalidated THEN 'there'
+        WHEN k.oid IS NOT NULL THEN 'unproven'
+        WHEN EXISTS (SELECT FROM pg_constraint o WHERE o.conrelid = $1 AND o.conname = p.conname) THEN 'different'
+        ELSE 'missing' END,
+      'marked', coalesce(obj_description(k.oid, 'pg_constraint') = 'waits for eventkit.attach_partition', false)) ORDER BY p.conname), '[]')
+    FROM pg_constraint p JOIN pg_class r ON r.oid = p.confrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace
+    LEFT JOIN LATERAL (
+      SELECT o.oid, o.conname, o.convalidated FROM pg_constraint o
+      WHERE o.conrelid = $1 AND o.contype = 'f' AND o.conparentid = 0
+        AND replace(pg_get_constraintdef(o.oid), ' NOT VALID', '') = pg_get_constraintdef(p.oid)
+      ORDER BY o.convalidated DESC LIMIT 1) k ON true
+    WHERE p.conrelid = $2 AND p.contype = 'f' AND p.conparentid = 0 AND p.confrelid <> $2 AND p.convalidated
+      AND coalesce(to_jsonb(p) ->> 'conenforced', 'true') = 'true'),
   'left_over', (SELECT coalesce(jsonb_agg(k.conname ORDER BY k.conname), '[]') FROM pg_constraint k
     WHERE k.conrelid = $1 AND k.contype = 'c' AND k.conname IN ('partition_bound', 'partition_not_null')),
   'indexes', (

@@ -162,7 +162,7 @@ fn period_steps(parent: &Parent, source: Option<&Source>, period: &Period, found
     if source.is_some() {
         steps.extend(attach::join_of_foreign_keys(parent, &table));
     }
-    steps.extend(attach::locks(parent, &table));
+    steps.extend(attach::locks(parent, &table, |_, _| false));
     steps.extend(attach::attach_by_itself(parent, key, bound, &period.digits, &child)?);
     steps.extend(like::grants(parent, &child));
     Ok(steps)

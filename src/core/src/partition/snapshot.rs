@@ -380,6 +380,11 @@ pub struct Child {
     pub checks: Vec<ChildCheck>,
     /// Constraints that an interrupted attach left.
     pub left_over: Vec<String>,
+    /// Its size in bytes.
+    pub bytes: i64,
+    /// The foreign keys of the parent to other tables.
+    #[serde(default)]
+    pub foreign_keys: Vec<ChildKey>,
     /// Its indexes that equal one of the parent's.
     pub indexes: Vec<ChildIndex>,
     /// Whether row-level security is on.
@@ -443,7 +448,26 @@ pub struct ChildCheck {
     pub state: CheckState,
 }
 
-/// What a table has of a CHECK of its parent.
+/// A foreign key of the parent and what the table has of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChildKey {
+    /// Its name on the table, where it has an equal one, else on the parent.
+    pub name: String,
+    /// The parent's definition.
+    pub definition: String,
+    /// The schema of the referenced table.
+    pub schema: String,
+    /// The referenced table.
+    pub table: String,
+    /// How many tables the referenced one is, with its partitions.
+    pub tables: i64,
+    /// What the table has; different where another constraint has the name.
+    pub state: CheckState,
+    /// Whether an attach has added it.
+    pub marked: bool,
+}
+
+/// What a table has of a constraint of its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckState {

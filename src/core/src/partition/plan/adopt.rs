@@ -43,7 +43,15 @@ pub fn adopt(parent: &Parent, child: &Child, bound: Bound, label: &str, default_
     }
     let mut steps = proofs(child, key, bound, &name)?;
     steps.extend(indexes(parent, child, &name)?);
-    steps.extend(attach::locks(parent, &table));
+    let proved = proved_before(parent, child);
+    if proved {
+        steps.extend(foreign_keys(child, &name));
+    }
+    let taken_over = |schema: &str, table: &str| {
+        let mut keys = child.foreign_keys.iter().filter(|key| key.schema == schema && key.table == table);
+        keys.any(|key| proved || key.state == CheckState::There)
+    };
+    steps.extend(attach::locks(parent, &table, taken_over));
     steps.push(Step::locking(
         format!("LOCK TABLE {name} IN {} MODE", Lock::AccessExclusive.sql()),
         Lock::AccessExclusive,
@@ -51,6 +59,15 @@ pub fn adopt(parent: &Parent, child: &Child, bound: Bound, label: &str, default_
         "the table becomes a partition; last, so that nobody waits for it while others are waited for",
     ));
     steps.extend(properties(parent, child, &name));
+    steps.extend(
+        child.foreign_keys.iter().filter(|key| proved && (key.marked || key.state == CheckState::Missing)).map(|key| {
+            Step::unseen(
+                format!("COMMENT ON CONSTRAINT {} ON {name} IS NULL", identifier(&key.name)),
+                &name,
+                "the foreign key is the parent's from now on",
+            )
+        }),
+    );
     steps.extend(attach::attach_by_itself(parent, key, bound, ADOPTED, &name)?);
     if parent.publications.iter().any(|publication| publication.inserts) {
         steps.push(Step::unseen(
@@ -197,6 +214,50 @@ fn indexes(parent: &Parent, child: &Child, name: &str) -> Result<Vec<Step>> {
         }
     }
     Ok(steps)
+}
+
+/// Whether the foreign keys of the parent are proved before the attach. Left to it, the check of all rows holds up who writes to a referenced
+/// table; proved before, the attach stops its readers as well, for a moment, and each of its partitions costs a constraint: worth it
+/// for a big table that refers to few.
+fn proved_before(parent: &Parent, child: &Child) -> bool {
+    const BIG: i64 = 16 << 20;
+    const FEW: i64 = 64;
+    child.bytes >= BIG
+        && parent.waiting.is_none()
+        && !child.foreign_keys.is_empty()
+        && child.foreign_keys.iter().all(|key| key.tables <= FEW && key.state != CheckState::Different)
+}
+
+/// The foreign keys of the parent, added without a look at the rows, then proved while others go on.
+fn foreign_keys(child: &Child, name: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let waiting = || child.foreign_keys.iter().filter(|key| key.state != CheckState::There);
+    for key in waiting().filter(|key| key.state == CheckState::Missing) {
+        let (quoted, referenced) = (identifier(&key.name), qualified(&key.schema, &key.table));
+        steps.push(Step::locking(
+            format!("ALTER TABLE {name} ADD CONSTRAINT {quoted} {} NOT VALID", key.definition),
+            Lock::ShareRowExclusive,
+            &referenced,
+            "the foreign key of the parent; no row is read, writers of the referenced table wait for a moment",
+        ));
+        steps.push(Step::locking(
+            format!("COMMENT ON CONSTRAINT {quoted} ON {name} IS 'waits for eventkit.attach_partition'"),
+            Lock::ShareUpdateExclusive,
+            name,
+            "tells whose it is, should this be stopped",
+        ));
+        steps.push(Step::commit(name));
+    }
+    for key in waiting() {
+        steps.push(Step::locking(
+            format!("ALTER TABLE {name} VALIDATE CONSTRAINT {}", identifier(&key.name)),
+            Lock::ShareUpdateExclusive,
+            name,
+            "the rows are proved while readers and writers of both tables go on: the attach need not",
+        ));
+        steps.push(Step::commit(name));
+    }
+    steps
 }
 
 /// What the table takes over from the parent beside CHECKs and indexes: owner, columns, statistics, row-level security, replica

@@ -9,17 +9,23 @@ use super::{BOUND_CHECK, foreign_keys};
 use crate::error::Result;
 
 /// The locks of an attach, in the order in which everybody takes them: tables tied by foreign keys and the parent by
-/// Oid, the default partition last.
-pub(super) fn locks(parent: &Parent, table: &str) -> Vec<Step> {
+/// Oid, the default partition last. Takes which referenced tables (schema and name) the table has a proved foreign key to.
+pub(super) fn locks(parent: &Parent, table: &str, taken_over: impl Fn(&str, &str) -> bool) -> Vec<Step> {
     let mut steps = Vec::new();
     for linked in parent.linked.iter().filter(|l| l.lockable || l.is_parent) {
         let target = qualified(&linked.schema, &linked.name);
-        let lock =
-            if linked.referenced || linked.referencing { Lock::ShareRowExclusive } else { Lock::ShareUpdateExclusive };
+        let taken_over = linked.referenced && !linked.is_parent && taken_over(&linked.schema, &linked.name);
+        let lock = match (taken_over, linked.referenced || linked.referencing) {
+            (true, _) => Lock::AccessExclusive,
+            (false, true) => Lock::ShareRowExclusive,
+            (false, false) => Lock::ShareUpdateExclusive,
+        };
         // A referenced table is locked with its partitions, as the attach does; a referencing one alone.
         let only = if linked.referenced && !linked.is_parent { "" } else { "ONLY " };
         let reason = if linked.is_parent {
             "readers and writers of the parent go on; taken before the attach, in one order by everybody"
+        } else if taken_over {
+            "the attach replaces triggers of the foreign key, which is proved; all who use the referenced table wait for this moment"
         } else if linked.referenced {
             "the attach checks the foreign key of all new rows; writers of the referenced table wait meanwhile"
         } else {

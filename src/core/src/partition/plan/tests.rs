@@ -378,6 +378,8 @@ fn child() -> Child {
         nullable: vec![],
         checks: vec![],
         left_over: vec![],
+        bytes: 0,
+        foreign_keys: vec![],
         indexes: vec![],
         row_security: false,
         force_row_security: false,
