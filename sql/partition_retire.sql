@@ -45,16 +45,18 @@ DECLARE
 BEGIN
   FOR link IN
     SELECT k.conname, r.oid::regclass AS referencing,
-      format('SELECT EXISTS (SELECT FROM %s%s r JOIN (SELECT * FROM ONLY %s%s) p ON %s)',
-        CASE WHEN r.relkind <> 'p' THEN 'ONLY ' END, r.oid::regclass, relation, ' WHERE ' || condition,
+      format('SELECT EXISTS (SELECT FROM %s r JOIN (SELECT * FROM ONLY %s%s) p ON %s)',
+        CASE WHEN r.oid = parent THEN format('(SELECT * FROM %s WHERE NOT (tableoid = %s AND %s))', r.oid::regclass, relation::oid, condition)
+          ELSE concat(CASE WHEN r.relkind <> 'p' THEN 'ONLY ' END, r.oid::regclass) END,
+        relation, ' WHERE ' || condition,
         (SELECT string_agg(format('p.%I OPERATOR(%I.%s) r.%I', pa.attname, n.nspname, o.oprname, ra.attname), ' AND ')
          FROM unnest(k.confkey, k.conkey, k.conpfeqop) u (pkey, fkey, op)
          JOIN pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = u.pkey
          JOIN pg_attribute ra ON ra.attrelid = k.conrelid AND ra.attnum = u.fkey
          JOIN pg_operator o ON o.oid = u.op JOIN pg_namespace n ON n.oid = o.oprnamespace)) AS query
     FROM pg_constraint k JOIN pg_class r ON r.oid = k.conrelid
-    -- Of a key to the parent itself the server's own check tells.
-    WHERE k.contype = 'f' AND k.confrelid = parent AND k.conparentid = 0 AND k.conrelid <> parent
+    -- Of a key to the parent itself the server's own check tells when all rows go; rows that go together need each other no more.
+    WHERE k.contype = 'f' AND k.confrelid = parent AND k.conparentid = 0 AND (k.conrelid <> parent OR condition IS NOT NULL)
     ORDER BY k.conrelid, k.conname
   LOOP
     EXECUTE link.query INTO needed;
@@ -62,7 +64,8 @@ BEGIN
       RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
         MESSAGE = format('%s is still needed by foreign key %I of table %s', relation, link.conname, link.referencing),
         DETAIL = format('Rows of %s refer to rows in it.', link.referencing),
-        HINT = format('Remove the rows of %s first; when it is partitioned too: CALL eventkit.drop_old_partitions(%L).', link.referencing, link.referencing);
+        HINT = CASE WHEN link.referencing = parent THEN 'Rows that refer to each other move together only within a period: remove the references first, and set them again afterwards.'
+          ELSE format('Remove the rows of %s first; when it is partitioned too: CALL eventkit.drop_old_partitions(%L).', link.referencing, link.referencing) END;
     END IF;
   END LOOP;
 END

@@ -298,3 +298,29 @@ fn an_owner_may_and_a_superuser_lends_nothing() {
     as_owner.query("CALL eventkit.drain_default('e')").unwrap();
     assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0");
 }
+
+/// What a moved row is referred to by within its parent: nothing is deleted, emptied or left without its row on the way.
+#[test]
+fn rows_that_others_of_the_parent_refer_to_stay_until_nothing_does() {
+    for action in ["CASCADE", "SET NULL", "NO ACTION"] {
+        let (_db, s) = open(&format!(
+            "CREATE TABLE e (id int, at timestamptz, up int, up_at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+             CREATE TABLE rest PARTITION OF e DEFAULT; CALL eventkit.create_partition('e', '2024-01-02');
+             ALTER TABLE e ADD FOREIGN KEY (up, up_at) REFERENCES e ON DELETE {action};
+             INSERT INTO e VALUES (1, '2024-01-01 12:00Z', NULL, NULL), (3, '2024-01-01 13:00Z', 1, '2024-01-01 12:00Z'), (2, '2024-01-02 12:00Z', 1, '2024-01-01 12:00Z')"
+        ));
+        let rows = "SELECT id, at, up, up_at FROM e ORDER BY id";
+        let before = lines(&s, rows);
+        let _ = s.take_notices();
+        s.query("CALL eventkit.drain_default('e')").unwrap();
+        let heard = s.take_notices().join("\n");
+        assert!(heard.contains("rest is still needed by foreign key e_up_up_at_fkey of table public.e"), "{action}: {heard}");
+        assert_eq!(lines(&s, rows), before, "{action}");
+        s.query("UPDATE e SET up = NULL, up_at = NULL WHERE id = 2; CALL eventkit.drain_default('e')").unwrap();
+        // Those of one period have moved together.
+        assert_eq!(
+            lines(&s, "SELECT tableoid::regclass, id, up FROM e ORDER BY id"),
+            ["e_20240101|1|NULL", "e_20240102|2|NULL", "e_20240101|3|1"]
+        );
+    }
+}
