@@ -314,7 +314,10 @@ fn rows_that_others_of_the_parent_refer_to_stay_until_nothing_does() {
         let _ = s.take_notices();
         s.query("CALL eventkit.drain_default('e')").unwrap();
         let heard = s.take_notices().join("\n");
-        assert!(heard.contains("rest is still needed by foreign key e_up_up_at_fkey of table public.e"), "{action}: {heard}");
+        assert!(
+            heard.contains("rest is still needed by foreign key e_up_up_at_fkey of table public.e"),
+            "{action}: {heard}"
+        );
         assert_eq!(lines(&s, rows), before, "{action}");
         s.query("UPDATE e SET up = NULL, up_at = NULL WHERE id = 2; CALL eventkit.drain_default('e')").unwrap();
         // Those of one period have moved together.
