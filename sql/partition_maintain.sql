@@ -1,4 +1,5 @@
 -- maintain: premake, drain and retire of every managed parent, each in transactions of its own, with a history of what ran.
+-- EXECUTE on all but the two at the end stays with PUBLIC, as in partition_plan.sql.
 
 CREATE TABLE eventkit.run_history (
   id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -159,8 +160,6 @@ $$;
 
 COMMENT ON PROCEDURE eventkit.maintain_parent(regclass, timestamptz, interval, text, int, bigint, jsonb) IS
 'Does the work of maintain for one parent and tells partitions, rows and the first failure. CALL eventkit.maintain_parent(''app.events'', now(), ''2 seconds'', current_setting(''search_path''), NULL, NULL, NULL)';
-
-REVOKE EXECUTE ON PROCEDURE eventkit.maintain_parent(regclass, timestamptz, interval, text, int, bigint, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION eventkit.never_before(parent regclass) RETURNS timestamptz
 STABLE PARALLEL RESTRICTED COST 100 LANGUAGE sql

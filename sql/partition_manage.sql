@@ -70,20 +70,16 @@ $$;
 COMMENT ON FUNCTION eventkit.missing_partitions(regclass) IS
 'Lists the periods from the present one to those ahead that a managed parent has no partition for, by what the clocks show at their beginning; warns of those that are covered in part. SELECT * FROM eventkit.missing_partitions(''app.events'')';
 
-CREATE PROCEDURE eventkit.manage_partitions(
-  parent regclass, period interval DEFAULT '1 day', time_zone text DEFAULT 'UTC', premake int DEFAULT 7,
-  retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema name DEFAULT NULL, key_unit text DEFAULT NULL,
-  lock_timeout interval DEFAULT '2 seconds', archive_with regprocedure DEFAULT NULL)
+CREATE PROCEDURE eventkit.manage_parent(
+  parent regclass, period interval, time_zone text, premake int, retention interval, on_expiry text, expired_schema name, key_unit text,
+  lock_timeout interval, archive_with regprocedure, caller_search_path text)
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
   missing pg_catalog.timestamp[];
   one pg_catalog.timestamp;
 BEGIN
-  PERFORM eventkit.refuse_read_only('manage_partitions');
-  PERFORM eventkit.lock_timeout_setting(lock_timeout);
   PERFORM eventkit.write_partition_settings(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, archive_with);
   IF alone THEN
     COMMIT;
@@ -95,6 +91,24 @@ BEGIN
       COMMIT;
     END IF;
   END LOOP;
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.manage_parent(regclass, interval, text, int, interval, text, name, text, interval, regprocedure, text) IS
+'Does the work of manage_partitions and of the end of convert_table. CALL eventkit.manage_parent(''app.events'', ''1 day'', ''UTC'', 7, NULL, ''detach'', NULL, NULL, ''2 seconds'', NULL, current_setting(''search_path''))';
+
+CREATE PROCEDURE eventkit.manage_partitions(
+  parent regclass, period interval DEFAULT '1 day', time_zone text DEFAULT 'UTC', premake int DEFAULT 7,
+  retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema name DEFAULT NULL, key_unit text DEFAULT NULL,
+  lock_timeout interval DEFAULT '2 seconds', archive_with regprocedure DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+BEGIN
+  PERFORM eventkit.refuse_read_only('manage_partitions');
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  CALL eventkit.manage_parent(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, lock_timeout, archive_with, caller_search_path);
 END
 $$;
 

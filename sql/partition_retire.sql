@@ -340,8 +340,6 @@ $$;
 COMMENT ON PROCEDURE eventkit.retire_partitions(regclass, timestamptz, timestamptz, text, interval, text, int, jsonb) IS
 'Does the work of drop_old_partitions and tells how many partitions were retired and the first failure. CALL eventkit.retire_partitions(''app.events'', NULL, now(), NULL, ''2 seconds'', current_setting(''search_path''), NULL, NULL)';
 
-REVOKE EXECUTE ON PROCEDURE eventkit.retire_partitions(regclass, timestamptz, timestamptz, text, interval, text, int, jsonb) FROM PUBLIC;
-
 CREATE PROCEDURE eventkit.drop_old_partitions(
   parent regclass, older_than timestamptz DEFAULT NULL, archive regprocedure DEFAULT NULL, lock_timeout interval DEFAULT '2 seconds')
 LANGUAGE plpgsql

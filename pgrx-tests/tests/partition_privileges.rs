@@ -1,0 +1,100 @@
+//! Who may do what: an owner with a grant on one procedure, a guest with a grant on all of them, what the superuser makes for an owner.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::stops::{Start, Victim};
+use common::{advisory_locks, victims};
+use eventkit_tests::{Session, shared};
+
+/// Gives all that a database holds besides extensions to a role.
+const HAND_OVER: &str = "DO $do$ DECLARE one text; BEGIN
+    FOR one IN
+      SELECT format('ALTER TABLE %s OWNER TO ROLE_NAME', c.oid::regclass) FROM pg_class c
+        WHERE c.relnamespace::regnamespace::text IN ('public', 'attic') AND c.relkind IN ('r', 'p', 'v')
+      UNION ALL SELECT format('ALTER ROUTINE %s OWNER TO ROLE_NAME', p.oid::regprocedure) FROM pg_proc p
+        WHERE p.pronamespace = 'public'::regnamespace AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+      UNION ALL SELECT 'ALTER SCHEMA attic OWNER TO ROLE_NAME' WHERE to_regnamespace('attic') IS NOT NULL
+    LOOP EXECUTE one; END LOOP; END $do$";
+
+/// A role that may execute one routine, and count its steps.
+fn role(s: &Session, name: &str, grant: &str) {
+    for statement in [
+        format!("CREATE ROLE {name} LOGIN"),
+        format!("GRANT USAGE, CREATE ON SCHEMA public TO {name}"),
+        format!("GRANT USAGE ON SCHEMA stops TO {name}"),
+        format!("GRANT ALL ON ALL TABLES IN SCHEMA stops TO {name}"),
+        format!("GRANT ALL ON ALL SEQUENCES IN SCHEMA stops TO {name}"),
+        format!("GRANT EXECUTE ON {grant} TO {name}"),
+    ] {
+        s.query(&statement).unwrap_or_else(|failure| panic!("{failure}\n{statement}"));
+    }
+}
+
+/// The routine that a call names.
+fn routine(call: &str) -> String {
+    let name = call.split("eventkit.").filter_map(|after| after.split_once('(')).map(|(name, _)| name);
+    name.filter(|name| name.chars().all(|c| c == '_' || c.is_ascii_lowercase()))
+        .last()
+        .unwrap_or_else(|| panic!("{call}"))
+        .to_owned()
+}
+
+/// One call of each routine that writes.
+fn calls() -> Vec<Victim> {
+    let mut calls = victims::all();
+    calls.extend(victims::small());
+    calls
+}
+
+/// A session of a role of that kind in a copy.
+fn session(start: &Start<'_>, n: i64, role: &str) -> Session {
+    Session::open_as(shared::cluster().unwrap(), &start.database(n), role, role).unwrap()
+}
+
+#[test]
+fn a_grant_on_one_procedure_is_enough_for_the_owner() {
+    for victim in calls() {
+        let start = victim.prepare(shared::cluster().unwrap(), "");
+        let s = start.copy(1);
+        let owner = format!("owner_{}", start.database(1));
+        role(&s, &owner, &format!("ROUTINE eventkit.{}", routine(&victim.call)));
+        s.query(&HAND_OVER.replace("ROLE_NAME", &owner)).unwrap();
+        let as_owner = session(&start, 1, &owner);
+        as_owner.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{}", victim.call));
+        let heard = as_owner.take_notices().join("\n");
+        assert!(!heard.contains("WARNING"), "{}: {heard}", victim.call);
+        victim.is_true(&s, &victim.done, "by its owner");
+        assert_eq!(advisory_locks(&s), 0, "{}", victim.call);
+    }
+}
+
+#[test]
+fn a_failure_at_any_step_leaves_no_lock_with_the_session() {
+    for victim in calls() {
+        let start = victim.prepare(shared::cluster().unwrap(), "");
+        let (steps, _) = victim.unharmed(&start);
+        let s = start.copy(1);
+        let owner = format!("owner_{}", start.database(1));
+        role(&s, &owner, &format!("ROUTINE eventkit.{}", routine(&victim.call)));
+        s.query(&HAND_OVER.replace("ROLE_NAME", &owner)).unwrap();
+        s.query(
+            "CREATE OR REPLACE FUNCTION stops.pass() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('stops.seen') = (SELECT a.n FROM stops.at a) THEN RAISE insufficient_privilege; END IF; RETURN true; END $$",
+        )
+        .unwrap();
+        let as_owner = session(&start, 1, &owner);
+        for step in 1..=steps {
+            s.query(&format!("UPDATE stops.at SET n = {step}; SELECT setval('stops.seen', 1, false)")).unwrap();
+            let ended = as_owner.query(&victim.call);
+            // The server tells of an error before it has ended the transaction.
+            as_owner.query("SELECT 1").unwrap();
+            assert!(ended.as_ref().err().is_none_or(|failure| failure.sqlstate == "42501"), "{ended:?}: {}", victim.call);
+            assert_eq!(advisory_locks(&s), 0, "step {step} of {}: {ended:?}", victim.call);
+            victim.is_true(&s, &victim.whole, &format!("failed at step {step}"));
+        }
+        s.query("UPDATE stops.at SET n = 0").unwrap();
+        as_owner.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{}", victim.call));
+        victim.is_true(&s, &victim.done, "at the end");
+    }
+}
