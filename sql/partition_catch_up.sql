@@ -469,8 +469,13 @@ DECLARE
 BEGIN
   PERFORM eventkit.refuse_read_only('abandon_backfill');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  FOR abandoned IN SELECT b.source, b.parent FROM eventkit.backfills b WHERE b.source = $1 AND (given IS NULL OR b.parent = given) LOOP
+  PERFORM eventkit.check_owner(given, 'parent');
+  FOR abandoned IN SELECT b.source, b.parent, b.changes IS NOT NULL AS captured FROM eventkit.backfills b WHERE b.source = $1 AND (given IS NULL OR b.parent = given) LOOP
     any_found := true;
+    PERFORM eventkit.check_owner(abandoned.parent, 'parent');
+    IF abandoned.captured THEN
+      PERFORM eventkit.check_owner(source, 'source');
+    END IF;
     PERFORM eventkit.lock_backfill(abandoned.source, abandoned.parent);
     BEGIN
       PERFORM eventkit.remove_capture(abandoned.source, abandoned.parent, lock_timeout);
@@ -483,6 +488,9 @@ BEGIN
     PERFORM eventkit.release_backfill(abandoned.source, abandoned.parent);
   END LOOP;
   IF NOT any_found THEN
+    IF given IS NULL THEN
+      PERFORM eventkit.check_owner(source, 'source');
+    END IF;
     RAISE NOTICE 'there is no backfill of %', source;
   END IF;
 END

@@ -124,21 +124,13 @@ CREATE PROCEDURE eventkit.unmanage_partitions(parent regclass)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  owner name;
 BEGIN
   PERFORM eventkit.refuse_read_only('unmanage_partitions');
   IF parent IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'argument "parent" must not be NULL',
       DETAIL = 'The table has to be named.', HINT = 'CALL eventkit.unmanage_partitions(''app.events'').';
   END IF;
-  SELECT pg_get_userbyid(c.relowner) INTO owner FROM pg_class c WHERE c.oid = parent AND NOT pg_has_role(c.relowner, 'USAGE');
-  IF owner IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-      MESSAGE = format('argument "parent": must be owner of %s', parent),
-      DETAIL = format('The current role is %I, the owner is %I.', current_user, owner),
-      HINT = format('Become the owner first: SET ROLE %I.', owner);
-  END IF;
+  PERFORM eventkit.check_owner(parent, 'parent');
   DELETE FROM eventkit.partition_settings s
     WHERE s.parent = unmanage_partitions.parent OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
   IF NOT FOUND THEN

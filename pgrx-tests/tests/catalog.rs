@@ -221,6 +221,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("count_periods_left", "s", "r", 100_000.0, false),
     ("is_captured", "s", "s", 10.0, false),
     ("next_backfill_period", "s", "r", 10_000.0, false),
+    ("check_owner", "s", "s", 10.0, false),
     ("owns_table", "s", "s", 10.0, false),
     ("periods_left", "s", "r", 100_000.0, false),
     ("source_periods", "s", "r", 100_000.0, false),

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::stops::{Start, Victim};
-use common::{advisory_locks, victims};
+use common::stops::{Start, Victim, holds};
+use common::{advisory_locks, lines, value, victims};
 use eventkit_tests::{Session, shared};
 
 /// Gives all that a database holds besides extensions to a role.
@@ -96,5 +96,56 @@ fn a_failure_at_any_step_leaves_no_lock_with_the_session() {
         s.query("UPDATE stops.at SET n = 0").unwrap();
         as_owner.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{}", victim.call));
         victim.is_true(&s, &victim.done, "at the end");
+    }
+}
+
+/// What a database holds, how much the catalog has, and what the tables of the extension say.
+fn everything(s: &Session) -> Vec<String> {
+    let mut all = holds(s);
+    all.extend(lines(
+        s,
+        "SELECT 'pg_class', count(*)::text FROM pg_class UNION ALL SELECT 'pg_attribute', count(*)::text FROM pg_attribute UNION ALL SELECT 'pg_constraint', count(*)::text FROM pg_constraint \
+         UNION ALL SELECT 'pg_trigger', count(*)::text FROM pg_trigger UNION ALL SELECT 'pg_proc', count(*)::text FROM pg_proc UNION ALL SELECT 'pg_inherits', count(*)::text FROM pg_inherits \
+         UNION ALL SELECT 'setting', p::text FROM eventkit.partition_settings p UNION ALL SELECT 'departure', d::text FROM eventkit.partition_departures d \
+         UNION ALL SELECT 'backfill', b::text FROM eventkit.backfills b UNION ALL SELECT 'period', b::text FROM eventkit.backfill_periods b \
+         UNION ALL SELECT 'run', h::text FROM eventkit.run_history h WHERE action <> 'maintain' ORDER BY 1, 2",
+    ));
+    all
+}
+
+#[test]
+fn a_guest_is_refused_before_anything_happens() {
+    for victim in calls() {
+        let start = victim.prepare(shared::cluster().unwrap(), "");
+        let s = start.copy(1);
+        let guest = format!("guest_{}", start.database(1));
+        role(&s, &guest, "ALL ROUTINES IN SCHEMA eventkit");
+        let as_guest = session(&start, 1, &guest);
+        for rights in ["", "GRANT ALL ON ALL TABLES IN SCHEMA public TO ROLE_NAME"] {
+            s.query(&rights.replace("ROLE_NAME", &guest)).unwrap();
+            let before = everything(&s);
+            let steps = value(&s, "SELECT last_value FROM stops.seen");
+            // As a guest he does not see that there is anything to finish.
+            let call = victim.call.replace("IF EXISTS (SELECT FROM eventkit.backfills WHERE finished_at IS NULL OR changes IS NOT NULL)", "IF true");
+            let _ = as_guest.take_notices();
+            let ended = as_guest.query(&call);
+            as_guest.query("SELECT 1").unwrap();
+            let after = everything(&s);
+            if routine(&call) == "maintain" {
+                // Of his own he has none.
+                ended.unwrap();
+                assert_eq!(
+                    lines(&s, "SELECT action, parent, partitions, rows, sqlstate FROM eventkit.run_history"),
+                    ["maintain|NULL|0|0|NULL"]
+                );
+                s.query("DELETE FROM eventkit.run_history").unwrap();
+            } else {
+                let refused = ended.err().unwrap_or_else(|| panic!("{call} {rights}: {:?}", as_guest.take_notices()));
+                assert_eq!(refused.sqlstate, "42501", "{call} {rights}: {refused}");
+            }
+            assert_eq!(as_guest.take_notices(), Vec::<String>::new(), "{call}");
+            assert_eq!(value(&s, "SELECT last_value FROM stops.seen"), steps, "{call}");
+            assert_eq!(after, before, "{call}");
+        }
     }
 }
