@@ -100,20 +100,32 @@ CREATE FUNCTION eventkit.check_maintenance() RETURNS TABLE (level text, what tex
 STABLE PARALLEL RESTRICTED COST 1000 ROWS 1 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT 'warning', CASE WHEN h.last IS NULL THEN 'maintain has never run' ELSE format('maintain has not run since %s', h.last) END,
+  -- What a role says of its runs counts for parents whose owner's rights it has.
+  WITH owned AS MATERIALIZED (
+    SELECT s.parent, c.relowner FROM eventkit.partition_settings s JOIN pg_class c ON c.oid = s.parent WHERE pg_has_role(c.relowner, 'USAGE')
+  ), owners AS MATERIALIZED (
+    SELECT o.relowner, (SELECT max(r.started_at) FROM eventkit.run_history r WHERE r.action = 'maintain' AND pg_has_role(r.run_by::oid, o.relowner, 'USAGE')) AS last
+    FROM (SELECT DISTINCT relowner FROM owned) o
+  )
+  SELECT 'warning', concat(CASE WHEN n.last IS NULL THEN 'maintain has never run' ELSE format('maintain has not run since %s', n.last) END,
+      CASE WHEN n.parents < (SELECT count(*) FROM owned) THEN ' for ' || n.names END),
     'SELECT eventkit.schedule_maintenance(''5 * * * *'')'
-  FROM (SELECT max(r.started_at) AS last FROM eventkit.run_history r WHERE r.action = 'maintain') h
-  WHERE h.last IS NULL OR h.last < statement_timestamp() - interval '1 day'
+  FROM (
+    SELECT w.last, count(*) AS parents, string_agg(o.parent::text, ', ' ORDER BY o.parent::text) AS names
+    FROM owned o JOIN owners w USING (relowner) GROUP BY w.last) n
+  WHERE n.last IS NULL OR n.last < statement_timestamp() - interval '1 day'
   UNION ALL
-  SELECT 'warning', format('the last %s of %s failed: %s', f.action, f.parent_name, f.message),
+  SELECT 'warning', format('the last %s of %s failed: %s', f.action, f.parent, f.message),
     'SELECT * FROM eventkit.run_history WHERE sqlstate IS NOT NULL ORDER BY id DESC'
-  FROM (SELECT DISTINCT ON (r.action, r.parent) r.* FROM eventkit.run_history r WHERE r.parent IS NOT NULL ORDER BY r.action, r.parent, r.id DESC) f
-  WHERE f.sqlstate IS NOT NULL
-    AND f.started_at >= (SELECT max(r.started_at) FROM eventkit.run_history r WHERE r.action = 'maintain')
+  FROM (
+    SELECT DISTINCT ON (r.action, r.parent) r.*, w.last
+    FROM eventkit.run_history r JOIN owned o ON o.parent = r.parent JOIN owners w USING (relowner)
+    WHERE pg_has_role(r.run_by::oid, o.relowner, 'USAGE') ORDER BY r.action, r.parent, r.id DESC) f
+  WHERE f.sqlstate IS NOT NULL AND f.started_at >= coalesce(f.last, '-infinity')
 $$;
 
 COMMENT ON FUNCTION eventkit.check_maintenance() IS
-'Tells when maintain has not run for a day, and what of its last run failed. SELECT * FROM eventkit.check_maintenance()';
+'Tells when nobody with the rights of a parent''s owner has maintained it for a day, and what of the last run failed. SELECT * FROM eventkit.check_maintenance()';
 
 CREATE VIEW eventkit.partition_health WITH (security_invoker = true) AS
 SELECT s.parent, c.level, c.what, c.hint
@@ -122,8 +134,7 @@ JOIN pg_catalog.pg_class t ON t.oid OPERATOR(pg_catalog.=) s.parent
 CROSS JOIN LATERAL eventkit.try_check_partitions(s.parent) c
 WHERE pg_catalog.pg_has_role(t.relowner, 'USAGE')
 UNION ALL
-SELECT NULL::pg_catalog.regclass, m.level, m.what, m.hint FROM eventkit.check_maintenance() m
-WHERE EXISTS (SELECT FROM eventkit.partition_settings);
+SELECT NULL::pg_catalog.regclass, m.level, m.what, m.hint FROM eventkit.check_maintenance() m;
 
 COMMENT ON VIEW eventkit.partition_health IS
 'What is wrong with the managed parents of the caller''s: gaps, periods ahead that lack, rows in default partitions, constraints not validated, indexes missing or invalid, detaches pending, strangers with a partition''s name, maintenance that does not run. No row is good news. SELECT * FROM eventkit.partition_health ORDER BY level';

@@ -12,20 +12,28 @@ CREATE TABLE eventkit.run_history (
   rows        bigint      NOT NULL,
   sqlstate    text,
   message     text,
-  run_by      regrole     NOT NULL
+  run_by      regrole     NOT NULL,
+  CHECK (action OPERATOR(pg_catalog.=) ANY (ARRAY['maintain', 'premake', 'drain', 'retire'])),
+  CHECK ((action OPERATOR(pg_catalog.=) 'maintain') OPERATOR(pg_catalog.=) (parent IS NULL))
 );
 CREATE INDEX run_history_started_at_idx ON eventkit.run_history (started_at);
 
 ALTER TABLE eventkit.run_history ENABLE ROW LEVEL SECURITY;
-CREATE POLICY runner ON eventkit.run_history USING (pg_catalog.pg_has_role(run_by::pg_catalog.oid, 'USAGE'));
-CREATE POLICY owner ON eventkit.run_history FOR SELECT USING (
-  COALESCE((SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) parent), false)
+CREATE POLICY runner ON eventkit.run_history FOR SELECT USING (pg_catalog.pg_has_role(run_by::pg_catalog.oid, 'USAGE'));
+CREATE POLICY owner ON eventkit.run_history FOR SELECT USING (eventkit.owns_table(parent));
+CREATE POLICY reader ON eventkit.run_history FOR SELECT USING (parent IS NULL);
+CREATE POLICY remover ON eventkit.run_history FOR DELETE USING (pg_catalog.pg_has_role(run_by::pg_catalog.oid, 'USAGE'));
+CREATE POLICY writer ON eventkit.run_history FOR INSERT WITH CHECK (
+  pg_catalog.pg_has_role(run_by::pg_catalog.oid, 'USAGE') AND (parent IS NULL OR eventkit.owns_table(parent))
+  AND pg_catalog.isfinite(started_at) AND started_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()
 );
-GRANT SELECT, INSERT, DELETE ON eventkit.run_history TO PUBLIC;
+GRANT SELECT, DELETE ON eventkit.run_history TO PUBLIC;
+-- The number is given by the server alone: one that is still to come would stop the run that gets it.
+GRANT INSERT (action, parent, parent_name, started_at, duration, partitions, rows, sqlstate, message, run_by) ON eventkit.run_history TO PUBLIC;
 
 COMMENT ON SEQUENCE eventkit.run_history_id_seq IS 'The numbers of run_history.';
 COMMENT ON TABLE eventkit.run_history IS
-'What maintain has done and what failed, a row for each run and for each action of a parent that did something; seen by who ran it and by the parent''s owner.';
+'What maintain has done and what failed, a row for each run and for each action of a parent that did something; seen by who ran it and by the parent''s owner, that of a whole run by everybody.';
 COMMENT ON COLUMN eventkit.run_history.id IS 'Rises with time.';
 COMMENT ON COLUMN eventkit.run_history.action IS 'maintain for a whole run; premake, drain or retire.';
 COMMENT ON COLUMN eventkit.run_history.parent IS 'The partitioned table; NULL for a whole run.';
@@ -35,9 +43,12 @@ COMMENT ON COLUMN eventkit.run_history.duration IS 'How long it took.';
 COMMENT ON COLUMN eventkit.run_history.partitions IS 'Partitions made, filled or retired; for a whole run the sum of all.';
 COMMENT ON COLUMN eventkit.run_history.rows IS 'Rows moved.';
 COMMENT ON COLUMN eventkit.run_history.sqlstate IS 'The SQLSTATE of the first failure; NULL when all went well.';
-COMMENT ON COLUMN eventkit.run_history.message IS 'Its message.';
+COMMENT ON COLUMN eventkit.run_history.message IS 'Its message; for a whole run how many parents failed.';
 COMMENT ON COLUMN eventkit.run_history.run_by IS 'The role that ran it.';
-COMMENT ON POLICY runner ON eventkit.run_history IS 'Whoever ran it, or has his rights, sees it and removes it.';
+COMMENT ON POLICY runner ON eventkit.run_history IS 'Whoever ran it, or has his rights, sees it.';
+COMMENT ON POLICY reader ON eventkit.run_history IS 'That all was maintained, and when, is seen by everybody: the owners of parents that another role maintains need to know.';
+COMMENT ON POLICY remover ON eventkit.run_history IS 'Whoever ran it, or has his rights, removes it.';
+COMMENT ON POLICY writer ON eventkit.run_history IS 'Rows are of the writer''s own runs, of parents of his own, and not of the future.';
 COMMENT ON POLICY owner ON eventkit.run_history IS 'The owner of a parent sees what was done to it.';
 
 CREATE FUNCTION eventkit.note_run(action text, parent regclass, started_at timestamptz, partitions int, rows bigint, failure jsonb) RETURNS void
@@ -217,6 +228,7 @@ DECLARE
   all_rows pg_catalog.int8 := 0;
   failures pg_catalog.int4 := 0;
   first_failure pg_catalog.jsonb;
+  told pg_catalog.text;
 BEGIN
   -- The primary does it; the standby gets it from there.
   IF pg_catalog.pg_is_in_recovery() THEN
@@ -249,13 +261,15 @@ BEGIN
     END IF;
   END LOOP;
   COMMIT;
-  PERFORM eventkit.note_run('maintain', NULL, began, all_partitions, all_rows, first_failure);
+  told := pg_catalog.format('%s of %s parents could not be maintained in full', failures, pg_catalog.cardinality(parents));
+  -- Everybody sees this row, and a message may name what is not for everybody.
+  PERFORM eventkit.note_run('maintain', NULL, began, all_partitions, all_rows, first_failure OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('message', told));
   PERFORM eventkit.clean_run_history(keep_history);
   COMMIT;
   PERFORM eventkit.release_session_lock(what);
   IF failures OPERATOR(pg_catalog.>) 0 THEN
     RAISE WARNING USING
-      MESSAGE = pg_catalog.format('%s of %s parents could not be maintained in full', failures, pg_catalog.cardinality(parents)),
+      MESSAGE = told,
       HINT = 'See why with: SELECT * FROM eventkit.run_history WHERE sqlstate IS NOT NULL ORDER BY id DESC.';
   END IF;
 END

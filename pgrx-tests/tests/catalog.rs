@@ -546,7 +546,7 @@ fn only_those_told_to_may_write() {
             "partition_health: SELECT",
             "partition_settings: DELETE INSERT SELECT UPDATE, by row",
             "partitions: SELECT",
-            "run_history: DELETE INSERT SELECT, by row",
+            "run_history: DELETE SELECT, by row",
             "run_history_id_seq: ",
             "saved_funnels: DELETE INSERT SELECT UPDATE, by row",
         ]

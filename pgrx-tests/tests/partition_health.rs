@@ -111,6 +111,42 @@ fn one_sees_what_is_ones_own() {
 }
 
 #[test]
+fn runs_count_for_the_parents_whose_owners_rights_they_had() {
+    let (db, s) = open("CREATE SCHEMA app");
+    let role = |name: &str| format!("{name}_{}", db.name);
+    let (owner, guest) = (role("owner"), role("guest"));
+    for name in [&owner, &guest] {
+        s.query(&format!("CREATE ROLE {name} LOGIN; GRANT ALL ON SCHEMA app TO {name}; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {name}")).unwrap();
+    }
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    as_owner.query("CREATE TABLE app.e (at timestamptz) PARTITION BY RANGE (at)").unwrap();
+    as_owner.query("CALL eventkit.manage_partitions('app.e', premake => 0)").unwrap();
+    as_guest.query("CREATE TABLE app.g (at timestamptz) PARTITION BY RANGE (at)").unwrap();
+    as_guest.query("CALL eventkit.manage_partitions('app.g', premake => 0)").unwrap();
+    assert_eq!((what(&as_owner), what(&s)), ("warning|maintain has never run".to_owned(), what(&as_guest)));
+    // What a guest says of himself is true of himself alone.
+    as_guest.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(what(&as_guest), "");
+    assert_eq!(what(&as_owner), "warning|maintain has never run");
+    assert_eq!(what(&s), "warning|maintain has never run for app.e");
+    // The superuser maintains all of them.
+    s.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(what(&as_owner), "");
+    as_owner.query("DO $$ DECLARE t text := (SELECT partition::text FROM eventkit.partitions WHERE parent = 'app.e'::regclass); BEGIN EXECUTE 'DROP TABLE ' || t; EXECUTE 'CREATE TABLE ' || t || ' ()'; END $$").unwrap();
+    s.query("CALL eventkit.maintain()").unwrap();
+    let failed = "warning|the last premake of app.e failed: relation";
+    assert!(what(&as_owner).contains(failed) && what(&s).contains(failed), "{}", what(&as_owner));
+    assert_eq!(what(&as_guest), "");
+    // A later run of the guest's hides nothing.
+    as_guest.query("CALL eventkit.maintain()").unwrap();
+    assert!(what(&as_owner).contains(failed) && what(&s).contains(failed), "{}", what(&s));
+    // A run that was stopped before its end hides nothing either.
+    s.query("DELETE FROM eventkit.run_history WHERE action = 'maintain'").unwrap();
+    assert!(what(&as_owner).contains(failed), "{}", what(&as_owner));
+}
+
+#[test]
 fn the_chart_has_a_bar_for_each_period() {
     let (_db, s) = open("CREATE TABLE e (id int, at timestamptz) PARTITION BY RANGE (at)");
     s.query("CALL eventkit.create_partitions('e', '2024-01-01 00:00Z', '2024-01-04 00:00Z')").unwrap();

@@ -122,10 +122,42 @@ fn owners_maintain_their_own_and_see_their_own() {
     );
     assert_eq!(partitions(&s, "c"), "0227 0228 0229 0301");
     s.query(CALL).unwrap();
-    assert_eq!(history(&as_owner).len(), 3, "of others' parents nothing is seen");
+    assert_eq!(history(&as_owner)[3..], ["maintain|NULL|9|0|42P07"], "of others' parents nothing is seen");
+    let whole = "SELECT message FROM eventkit.run_history WHERE sqlstate IS NOT NULL";
+    assert_eq!(lines(&as_owner, whole), ["1 of 3 parents could not be maintained in full"]);
     assert_eq!(lines(&as_owner, "DELETE FROM eventkit.run_history RETURNING 1").len(), 3);
     assert!(number(&s, "SELECT count(*) FROM eventkit.run_history") >= 3);
     assert_eq!(fails(&as_owner, "INSERT INTO eventkit.run_history (action, started_at, duration, partitions, rows, run_by) VALUES ('maintain', now(), '0', 0, 0, 'postgres'::regrole)").sqlstate, "42501");
+}
+
+#[test]
+fn nobody_writes_history_of_what_is_not_his() {
+    let (db, s) = open(PARENTS);
+    let guest = format!("guest_{}", db.name);
+    s.query(&format!("CREATE ROLE {guest} LOGIN; GRANT ALL ON SCHEMA public TO {guest}; CREATE TABLE mine (at date) PARTITION BY RANGE (at); ALTER TABLE mine OWNER TO {guest}")).unwrap();
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    let row = |columns: &str, values: &str, action: &str, parent: &str, at: &str, by: &str| {
+        format!(
+            "INSERT INTO eventkit.run_history ({columns}action, parent, started_at, duration, partitions, rows, run_by) OVERRIDING SYSTEM VALUE VALUES ({values}'{action}', {parent}, {at}, '0', 0, 0, '{by}'::regrole)"
+        )
+    };
+    for (forged, state) in [
+        (row("", "", "maintain", "NULL", "'infinity'", &guest), "42501"),
+        (row("", "", "maintain", "NULL", "'-infinity'", &guest), "42501"),
+        (row("", "", "maintain", "NULL", "now() + interval '1 hour'", &guest), "42501"),
+        (row("", "", "maintain", "NULL", "now()", "postgres"), "42501"),
+        (row("", "", "premake", "'a'::regclass", "now()", &guest), "42501"),
+        (row("", "", "premake", "'pg_class'::regclass", "now()", &guest), "42501"),
+        // The number of a run that is still to come.
+        (row("id, ", "2, ", "maintain", "NULL", "now()", &guest), "42501"),
+        (row("", "", "premake", "NULL", "now()", &guest), "23514"),
+        (row("", "", "maintain", "'mine'::regclass", "now()", &guest), "23514"),
+        (row("", "", "other", "'mine'::regclass", "now()", &guest), "23514"),
+    ] {
+        assert_eq!(fails(&as_guest, &forged).sqlstate, state, "{forged}");
+    }
+    as_guest.query(&row("", "", "premake", "'mine'::regclass", "now()", &guest)).unwrap();
+    assert_eq!(fails(&as_guest, "UPDATE eventkit.run_history SET started_at = 'infinity'").sqlstate, "42501");
 }
 
 #[test]
