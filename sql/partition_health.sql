@@ -164,7 +164,10 @@ BEGIN
               ELSE to_char(p.from_time AT TIME ZONE z.name, z.format) END AS name,
             p.row_estimate, p.from_time
           FROM eventkit.partitions p LEFT JOIN eventkit.partition_settings s ON s.parent = p.parent
-          CROSS JOIN LATERAL (SELECT coalesce(s.time_zone, 'UTC') AS name,
+          JOIN pg_partitioned_table t ON t.partrelid = p.parent
+          JOIN pg_attribute a ON a.attrelid = t.partrelid AND a.attnum = t.partattrs[0]
+          -- A key without a zone holds what the clocks show, and was read as UTC.
+          CROSS JOIN LATERAL (SELECT CASE WHEN a.atttypid IN ('date'::regtype, 'timestamp'::regtype) THEN 'UTC' ELSE coalesce(s.time_zone, 'UTC') END AS name,
             CASE WHEN coalesce(s.period, '1 day') < interval '1 day' THEN 'YYYY-MM-DD HH24:MI' ELSE 'YYYY-MM-DD' END AS format) z
           WHERE p.parent = parent) f
     ORDER BY f.from_time NULLS LAST;

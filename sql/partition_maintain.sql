@@ -243,6 +243,8 @@ BEGIN
       DETAIL = 'The work is that which is due at a time.',
       HINT = 'Leave it out: CALL eventkit.maintain().';
   END IF;
+  PERFORM eventkit.sweep_dropped_parents();
+  COMMIT;
   IF NOT eventkit.take_session_lock(what) THEN
     RAISE NOTICE 'maintain is running in another session; nothing was done';
     RETURN;

@@ -1,5 +1,18 @@
 -- manage_partitions and unmanage_partitions: the settings of a parent, and the partitions that they call for now.
 
+CREATE FUNCTION eventkit.sweep_dropped_parents() RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM eventkit.partition_settings s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
+  DELETE FROM eventkit.partition_departures d WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = d.parent);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.sweep_dropped_parents() IS
+'Removes the settings of dropped parents and the departures of their partitions; manage_partitions, unmanage_partitions and maintain do so. SELECT eventkit.sweep_dropped_parents()';
+
 CREATE FUNCTION eventkit.write_partition_settings(
   parent regclass, period interval, time_zone text, premake int, retention interval, on_expiry text, expired_schema name, key_unit text,
   archive_with regprocedure)
@@ -10,7 +23,7 @@ AS $$
 DECLARE
   statement text;
 BEGIN
-  DELETE FROM eventkit.partition_settings s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
+  PERFORM eventkit.sweep_dropped_parents();
   SELECT p.statement INTO statement
     FROM eventkit.plan_manage_partitions($1, $2, $3, $4, $5, $6, $7, $8, $9) p WHERE p.step = 1;
   EXECUTE statement;
@@ -131,11 +144,11 @@ BEGIN
       DETAIL = 'The table has to be named.', HINT = 'CALL eventkit.unmanage_partitions(''app.events'').';
   END IF;
   PERFORM eventkit.check_owner(parent, 'parent');
-  DELETE FROM eventkit.partition_settings s
-    WHERE s.parent = unmanage_partitions.parent OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
+  DELETE FROM eventkit.partition_settings s WHERE s.parent = unmanage_partitions.parent;
   IF NOT FOUND THEN
     RAISE NOTICE '% is not managed', parent;
   END IF;
+  PERFORM eventkit.sweep_dropped_parents();
 END
 $$;
 

@@ -350,6 +350,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("open_catch_up", "v", "u", 100.0, false),
     ("remove_capture", "v", "u", 100.0, false),
     ("sweep_backfills", "v", "u", 100.0, false),
+    ("sweep_dropped_parents", "v", "u", 100.0, false),
     ("verify_content", "v", "u", 100.0, false),
     ("warn_left_behind", "v", "u", 100.0, false),
     ("close_backfill", "v", "u", 100.0, false),

@@ -165,3 +165,29 @@ fn the_chart_has_a_bar_for_each_period() {
     let chart = lines(&s, "SELECT eventkit.partition_chart('old', width => 8)");
     assert_eq!(chart.first().map(String::as_str), Some("before 2024-02-01  1  ████████"), "{chart:?}");
 }
+
+#[test]
+fn the_chart_names_periods_as_the_clocks_of_the_parent_do() {
+    for zone in ["America/New_York", "Asia/Kolkata", "UTC"] {
+        for (key, unit) in [
+            ("date", "NULL"),
+            ("timestamp", "NULL"),
+            ("timestamptz", "NULL"),
+            ("bigint", "'ms'"),
+            ("uuid", "NULL"),
+        ] {
+            let (_db, s) = open("");
+            s.query(&format!("CREATE TABLE d (at {key}) PARTITION BY RANGE (at)")).unwrap();
+            s.query(&format!("INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry, key_unit) VALUES ('d', '1 day', '{zone}', 0, 'detach', {unit})")).unwrap();
+            s.query(&format!("SET TimeZone = '{zone}'; CALL eventkit.create_partitions('d', '2024-01-01 12:00', '2024-01-02 12:00'); ANALYZE d")).unwrap();
+            assert_eq!(
+                lines(&s, "SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid ORDER BY 1"),
+                ["d_20240101", "d_20240102"],
+                "{zone} {key}"
+            );
+            s.query("SET TimeZone = 'Pacific/Apia'").unwrap();
+            let chart: Vec<_> = lines(&s, "SELECT eventkit.partition_chart('d')").iter().map(|l| l[..10].to_owned()).collect();
+            assert_eq!(chart, ["2024-01-01", "2024-01-02"], "{zone} {key}");
+        }
+    }
+}

@@ -4,7 +4,7 @@
 mod common;
 
 use common::stops::{Start, Victim, holds};
-use common::{advisory_locks, lines, value, victims};
+use common::{advisory_locks, fails, lines, open, value, victims};
 use eventkit_tests::{Session, shared};
 
 /// Gives all that a database holds besides extensions to a role.
@@ -96,6 +96,42 @@ fn a_failure_at_any_step_leaves_no_lock_with_the_session() {
         s.query("UPDATE stops.at SET n = 0").unwrap();
         as_owner.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{}", victim.call));
         victim.is_true(&s, &victim.done, "at the end");
+    }
+}
+
+#[test]
+fn nobody_stops_the_retirement_of_what_is_not_his() {
+    let (db, s) = open("CREATE SCHEMA app; CREATE TABLE app.e (at timestamptz) PARTITION BY RANGE (at)");
+    let guest = format!("guest_{}", db.name);
+    s.query(&format!("CREATE ROLE {guest} LOGIN; GRANT USAGE ON SCHEMA app TO {guest}; GRANT ALL ON app.e TO {guest}; GRANT TEMPORARY ON DATABASE {} TO {guest}", db.name)).unwrap();
+    s.query("CALL eventkit.create_partitions('app.e', '2024-01-01 00:00Z', '2024-01-03 00:00Z')").unwrap();
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    as_guest.query("CREATE TEMP TABLE t (at timestamptz) PARTITION BY RANGE (at); CREATE TEMP TABLE mine PARTITION OF t FOR VALUES FROM ('2024-01-01 00:00Z') TO ('2024-01-02 00:00Z')").unwrap();
+    let row = |partition: &str, parent: &str| {
+        format!("INSERT INTO eventkit.partition_departures (partition, parent, on_expiry, begun_at) VALUES ('{partition}', '{parent}', 'drop', now())")
+    };
+    for (partition, parent) in [("app.e_20240101", "t"), ("app.e_20240101", "app.e"), ("app.e_20240101", "pg_class"), ("mine", "app.e"), ("pg_class", "t"), ("t", "t")] {
+        assert_eq!(fails(&as_guest, &row(partition, parent)).sqlstate, "42501", "{partition} {parent}");
+    }
+    as_guest.query(&row("mine", "t")).unwrap();
+    for change in ["partition = 'app.e_20240101'", "parent = 'app.e'"] {
+        assert_eq!(fails(&as_guest, &format!("UPDATE eventkit.partition_departures SET {change}")).sqlstate, "42501", "{change}");
+    }
+    s.query("CALL eventkit.drop_old_partitions('app.e', '2024-02-01 00:00Z')").unwrap();
+    assert_eq!(lines(&s, "SELECT partition FROM eventkit.partitions WHERE parent = 'app.e'::regclass"), Vec::<String>::new());
+    // What belongs to a dropped parent goes with the next call that keeps the settings.
+    as_guest.query("ALTER TABLE t DETACH PARTITION mine; DROP TABLE t").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "1");
+    s.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "0");
+    for (call, allowed) in [("maintain()", "maintain"), ("unmanage_partitions('app.e')", "unmanage_partitions"), ("manage_partitions('app.e')", "manage_partitions")] {
+        s.query("CREATE TABLE gone (at timestamptz) PARTITION BY RANGE (at); CREATE TABLE left_over PARTITION OF gone DEFAULT").unwrap();
+        s.query(&row("left_over", "gone")).unwrap();
+        s.query("ALTER TABLE gone DETACH PARTITION left_over; DROP TABLE gone; DROP TABLE left_over").unwrap();
+        // By anybody.
+        s.query(&format!("GRANT EXECUTE ON PROCEDURE eventkit.{allowed} TO {guest}; ALTER TABLE app.e OWNER TO {guest}; GRANT CREATE ON SCHEMA app TO {guest}")).unwrap();
+        as_guest.query(&format!("CALL eventkit.{call}")).unwrap();
+        assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "0", "{call}");
     }
 }
 
