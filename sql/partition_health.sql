@@ -9,6 +9,8 @@ DECLARE
   told eventkit.partition_settings;
   lacking int;
   rest oid;
+  shown boolean;
+  expiry timestamptz := '-infinity';
 BEGIN
   SELECT s.* INTO told FROM eventkit.partition_settings s WHERE s.parent = parent;
   -- Ahead.
@@ -23,11 +25,20 @@ BEGIN
       format('ALTER TABLE %I.%I RENAME TO …', n.nspname, u.partition_name)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL eventkit.upcoming_partitions(parent) u
     WHERE c.oid = parent AND u.taken ORDER BY u.period;
-  -- Between.
+  -- Between. What lies before the retention would be retired as soon as it is made.
+  SELECT a.atttypid IN ('date'::regtype, 'timestamp'::regtype) INTO shown
+    FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] WHERE p.partrelid = parent;
+  IF told.retention IS NOT NULL THEN
+    expiry := (statement_timestamp() AT TIME ZONE told.time_zone - told.retention) AT TIME ZONE told.time_zone;
+  END IF;
   RETURN QUERY
     SELECT 'warning', format('no partition between %s and %s', g.from_time, g.to_time),
       format('CALL eventkit.create_partitions(%L, %L, %L)', parent, g.from_time, g.to_time)
-    FROM eventkit.partition_gaps(parent) g ORDER BY g.from_time;
+    FROM eventkit.partition_gaps(parent) p (from_time, to_time)
+    CROSS JOIN LATERAL (SELECT
+      greatest(CASE WHEN shown THEN p.from_time AT TIME ZONE 'UTC' AT TIME ZONE told.time_zone ELSE p.from_time END, expiry) AS from_time,
+      CASE WHEN shown THEN p.to_time AT TIME ZONE 'UTC' AT TIME ZONE told.time_zone ELSE p.to_time END AS to_time) g
+    WHERE g.from_time < g.to_time ORDER BY g.from_time;
   -- The default partition.
   SELECT p.partdefid INTO rest FROM pg_partitioned_table p WHERE p.partrelid = parent AND p.partdefid <> 0;
   IF rest IS NOT NULL AND eventkit.has_rows(rest) THEN
@@ -38,8 +49,13 @@ BEGIN
     SELECT 'warning', format('the detach of %s is pending', i.inhrelid::regclass), format('ALTER TABLE %s DETACH PARTITION %s FINALIZE', parent, i.inhrelid::regclass)
     FROM pg_inherits i WHERE i.inhparent = parent AND i.inhdetachpending ORDER BY i.inhrelid;
   RETURN QUERY
-    SELECT 'warning', format('the departure of %s was interrupted', d.partition), format('CALL eventkit.drop_old_partitions(%L)', parent)
-    FROM eventkit.partition_departures d WHERE d.parent = parent AND d.begun_at < statement_timestamp() - interval '1 hour' ORDER BY d.partition;
+    SELECT 'warning', format('the departure of %s was interrupted', d.partition),
+      -- Without a retention only what was begun is ended.
+      format('CALL eventkit.drop_old_partitions(%L%s)', parent, CASE WHEN told.retention IS NULL THEN ', ''-infinity''' END)
+    FROM eventkit.partition_departures d
+    WHERE d.parent = parent AND d.begun_at < statement_timestamp() - interval '1 hour'
+      AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = d.partition AND i.inhparent = parent AND NOT i.inhdetachpending)
+    ORDER BY d.partition;
   RETURN QUERY
     SELECT 'warning', format('archive procedure %s %s: no partition is retired', told.archive, t.trouble),
       CASE WHEN t.trouble ~ '^may not' THEN format('GRANT EXECUTE ON ROUTINE %s TO …', told.archive) ELSE 'CREATE PROCEDURE app.archive(partition regclass) …, then CALL eventkit.manage_partitions(…, archive_with => ''app.archive(regclass)'')' END
