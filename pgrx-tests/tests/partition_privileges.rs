@@ -4,7 +4,7 @@
 mod common;
 
 use common::stops::{Start, Victim, holds};
-use common::{advisory_locks, fails, lines, open, value, victims};
+use common::{advisory_locks, fails, lines, number, open, value, victims};
 use eventkit_tests::{Session, shared};
 
 /// Gives all that a database holds besides extensions to a role.
@@ -183,5 +183,57 @@ fn a_guest_is_refused_before_anything_happens() {
             assert_eq!(value(&s, "SELECT last_value FROM stops.seen"), steps, "{call}");
             assert_eq!(after, before, "{call}");
         }
+    }
+}
+
+/// What the superuser makes for an owner, under default privileges that would open it, and what a guest sees of it by its own name.
+#[test]
+fn what_is_made_belongs_to_the_owner_and_is_as_open_as_its_parent() {
+    for victim in calls() {
+        let start = victim.prepare(shared::cluster().unwrap(), "");
+        let s = start.copy(1);
+        let (owner, guest) = (format!("owner_{}", start.database(1)), format!("guest_{}", start.database(1)));
+        role(&s, &owner, &format!("ROUTINE eventkit.{}", routine(&victim.call)));
+        role(&s, &guest, "FUNCTION eventkit.advisory_lock_key");
+        s.query(&HAND_OVER.replace("ROLE_NAME", &owner)).unwrap();
+        for statement in [
+            format!("GRANT SELECT ON e TO {guest}; GRANT INSERT (day) ON e TO {guest}"),
+            "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC".to_owned(),
+            format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT ALL ON TABLES TO PUBLIC"),
+            "CREATE SCHEMA before; CREATE TABLE before.tables AS SELECT oid AS relation FROM pg_class".to_owned(),
+        ] {
+            s.query(&statement).unwrap();
+        }
+        s.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{}", victim.call));
+        let made = "pg_class c WHERE c.relnamespace::regnamespace::text IN ('public', 'attic') AND c.relkind IN ('r', 'p', 'S', 'v', 'f') AND c.oid NOT IN (SELECT relation FROM before.tables)";
+        let others = format!("SELECT c.oid::regclass FROM {made} AND c.relowner <> '{owner}'::regrole");
+        assert_eq!(lines(&s, &others), Vec::<String>::new(), "{}", victim.call);
+        // As the parent, or, once it is none any more, as the table in its place.
+        let like_parent = format!("SELECT c.oid::regclass, c.relowner::regrole FROM {made} AND c.relkind <> 'S' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)");
+        let rights = |table: &str| {
+            lines(&s, &format!("SELECT grantor::regrole::text, grantee::text, privilege_type, is_grantable FROM pg_class c, aclexplode(c.relacl) WHERE c.oid = '{table}'::regclass \
+                UNION ALL SELECT attname, attacl::text, NULL, NULL FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attacl IS NOT NULL ORDER BY 1, 2, 3")).join("\n")
+        };
+        let as_guest = session(&start, 1, &guest);
+        let mut hidden = 0;
+        for line in lines(&s, &like_parent) {
+            let child = line.split('|').next().unwrap();
+            assert_eq!(rights(child), rights("e"), "{child} of {}", victim.call);
+            let count = format!("SELECT count(*) FROM {child} WHERE id <= 0");
+            assert_eq!(value(&as_guest, &count), "0", "{child} of {}", victim.call);
+            assert_eq!(value(&as_guest, &format!("SELECT count(*) FROM {child}")), value(&s, &format!("SELECT count(*) FROM {child} WHERE id > 0")));
+            hidden += number(&s, &count);
+            assert_eq!(fails(&as_guest, &format!("DELETE FROM {child}")).sqlstate, "42501");
+        }
+        if ["backfill", "drain_default", "split_partition"].contains(&routine(&victim.call).as_str()) {
+            assert!(hidden > 0, "no row was hidden: {}", victim.call);
+        }
+        // What is no partition, as a table of changes, is nobody else's.
+        let open = format!("SELECT c.oid::regclass FROM {made} AND c.relkind = 'r' AND c.oid <> 'e'::regclass AND NOT c.relispartition AND has_table_privilege('{guest}', c.oid, 'SELECT')");
+        assert_eq!(lines(&s, &open), Vec::<String>::new(), "{}", victim.call);
+        // The parent itself, which may be another table now, too.
+        assert_eq!(value(&as_guest, "SELECT count(*) FROM e WHERE id <= 0"), "0", "{}", victim.call);
+        assert_eq!(value(&s, "SELECT relowner::regrole FROM pg_class WHERE oid = 'e'::regclass"), owner);
+        assert_eq!(fails(&as_guest, "DELETE FROM e").sqlstate, "42501", "{}", victim.call);
     }
 }
