@@ -156,3 +156,21 @@ COMMENT ON PROCEDURE eventkit.unmanage_partitions(regclass) IS
 'Ends the management of a parent: its settings go, its partitions stay as they are. CALL eventkit.unmanage_partitions(''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.unmanage_partitions(regclass) FROM PUBLIC;
+
+CREATE FUNCTION eventkit.plan_unmanage_partitions(parent regclass) RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 100 ROWS 1 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM eventkit.check_owner(parent, 'parent');
+  RETURN QUERY
+    SELECT 1, CASE WHEN s.parent IS NOT NULL THEN format('DELETE FROM eventkit.partition_settings WHERE parent = %L::pg_catalog.regclass', t.name) END,
+      NULL::text, t.name, CASE WHEN s.parent IS NOT NULL THEN 'the settings; partitions stay as they are' ELSE 'it is not managed' END
+    FROM (SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = parent) t
+    LEFT JOIN eventkit.partition_settings s ON s.parent = parent;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.plan_unmanage_partitions(regclass) IS
+'Shows the step of unmanage_partitions without doing it. SELECT * FROM eventkit.plan_unmanage_partitions(''app.events'')';

@@ -281,6 +281,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("run_funnel_query", "s", "u", 1_000_000.0, true),
     ("plan_create_partitions", "s", "r", 100_000.0, false),
     ("plan_manage_partitions", "s", "r", 100_000.0, false),
+    ("plan_unmanage_partitions", "s", "r", 100.0, false),
     ("plan_partition", "s", "r", 10_000.0, false),
     // Look at the transaction.
     ("in_transaction_block", "s", "u", 1.0, true),
@@ -305,6 +306,8 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("maintain", "v", "u", 100.0, false),
     ("maintain_parent", "v", "u", 100.0, false),
     ("note_run", "v", "u", 1000.0, false),
+    ("plan_maintain", "v", "u", 1_000_000.0, false),
+    ("plan_maintain_parent", "v", "u", 100_000.0, false),
     ("premake_partition", "v", "u", 100.0, false),
     ("release_session_lock", "v", "u", 100.0, false),
     ("retire_partitions", "v", "u", 100.0, false),
@@ -379,6 +382,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("try_refresh_funnel", "v", "u", 1_000_000.0, false),
     ("try_partition", "v", "u", 100.0, false),
     ("try_plan", "v", "u", 100.0, false),
+    ("try_show_plan", "v", "u", 10_000.0, false),
     ("unmanage_partitions", "v", "u", 100.0, false),
     ("write_partition_settings", "v", "u", 100.0, false),
 ];

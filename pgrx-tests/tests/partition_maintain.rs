@@ -3,8 +3,10 @@
 
 mod common;
 
-use common::{fails, lines, number, open, value};
-use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
+use common::plan::run_by_hand;
+use common::stops::holds;
+use common::{fails, lines, number, open, value, victims};
+use eventkit_tests::{ClusterBuilder, PgVersion, Session, shared, wait};
 use std::time::{Duration, Instant};
 
 /// Three managed parents; the second has a stranger where its partition of today belongs.
@@ -128,6 +130,57 @@ fn owners_maintain_their_own_and_see_their_own() {
     assert_eq!(lines(&as_owner, "DELETE FROM eventkit.run_history RETURNING 1").len(), 3);
     assert!(number(&s, "SELECT count(*) FROM eventkit.run_history") >= 3);
     assert_eq!(fails(&as_owner, "INSERT INTO eventkit.run_history (action, started_at, duration, partitions, rows, run_by) VALUES ('maintain', now(), '0', 0, 0, 'postgres'::regrole)").sqlstate, "42501");
+}
+
+#[test]
+fn what_is_planned_is_what_is_done() {
+    for victim in victims::maintain() {
+        let start = victim.prepare(shared::cluster().unwrap(), "");
+        let (_, expected) = victim.unharmed(&start);
+        let s = start.copy(1);
+        let before = holds(&s);
+        let plan = "SELECT statement FROM eventkit.plan_maintain('2024-01-04 18:00Z') ORDER BY step";
+        lines(&s, plan);
+        assert_eq!(holds(&s), before, "a plan does nothing");
+        run_by_hand(&s, plan);
+        victim.is_true(&s, &victim.done, "by hand");
+        assert_eq!(holds(&s), expected);
+        assert_eq!(lines(&s, plan), Vec::<String>::new(), "nothing is left to do");
+    }
+}
+
+#[test]
+fn a_plan_shows_every_parent_of_the_callers_and_what_stands_in_the_way() {
+    let (db, s) = open(PARENTS);
+    let owner = format!("owner_{}", db.name);
+    s.query(&format!("CREATE ROLE {owner} LOGIN; GRANT ALL ON SCHEMA public TO {owner}; ALTER TABLE a OWNER TO {owner}; ALTER TABLE rest OWNER TO {owner}; GRANT SELECT ON b, c TO {owner}")).unwrap();
+    // A function of the owner's that the planner runs; the superuser lends it nothing.
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    as_owner.query("CREATE FUNCTION who() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN IF current_user = 'postgres' THEN RAISE EXCEPTION 'lent'; END IF; RETURN true; END $$").unwrap();
+    as_owner.query("CREATE INDEX ON rest (id) WHERE who()").unwrap();
+    let plan = |s: &Session, what: &str| {
+        lines(s, &format!("SELECT {what} FROM eventkit.plan_maintain('2024-03-10 18:00Z') ORDER BY step"))
+    };
+    let shown = plan(&s, "statement, reason").join("\n");
+    for made in ["a_20240311", "a_20240307", "b_20240313", "c_20240312"] {
+        assert!(shown.contains(made), "{made}: {shown}");
+    }
+    let stranger = "NULL|relation \"public\".\"b_20240311\" exists already and is no partition";
+    assert!(shown.contains(stranger), "{shown}");
+    assert!(!shown.contains("lent"), "{shown}");
+    assert!(shown.contains("DETACH PARTITION \"public\".\"c_20240228\""), "{shown}");
+    assert!(!shown.contains("c_20240229\""), "{shown}");
+    let numbers = plan(&s, "step");
+    assert_eq!(numbers, (1..=numbers.len()).map(|n| n.to_string()).collect::<Vec<_>>());
+    let his = plan(&as_owner, "statement, target").join("\n");
+    assert!(his.contains("a_20240311") && !his.contains("b_2024") && !his.contains("c_2024"), "{his}");
+    // One that cannot be read stops no other.
+    s.query("UPDATE eventkit.partition_settings SET time_zone = 'Nowhere/Else' WHERE parent = 'a'::regclass").unwrap();
+    let shown = plan(&s, "statement, target, reason").join("\n");
+    assert!(shown.contains("NULL|public.a|") && shown.contains("b_20240313"), "{shown}");
+    for call in ["'infinity'", "NULL"] {
+        assert_eq!(fails(&s, &format!("SELECT eventkit.plan_maintain({call})")).sqlstate, "22023", "{call}");
+    }
 }
 
 #[test]

@@ -120,6 +120,11 @@ pgrx::extension_sql_file!(
     requires = ["partition_retire", "partition_drain", "partition_manage", maintain::upcoming_partitions]
 );
 pgrx::extension_sql_file!(
+    "../../../sql/partition_maintain_plan.sql",
+    name = "partition_maintain_plan",
+    requires = ["partition_maintain"]
+);
+pgrx::extension_sql_file!(
     "../../../sql/partition_health.sql",
     name = "partition_health",
     requires = ["partition_maintain", maintain::partition_gaps]
