@@ -282,6 +282,27 @@ COMMENT ON PROCEDURE eventkit.maintain(timestamptz, interval, interval) IS
 
 REVOKE EXECUTE ON PROCEDURE eventkit.maintain(timestamptz, interval, interval) FROM PUBLIC;
 
+CREATE FUNCTION eventkit.crontab_line(schedule text) RETURNS text
+STABLE STRICT PARALLEL SAFE COST 10 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  database text := current_database();
+BEGIN
+  -- A name that the shell, psql or crontab would read as more than a name. No backslash is written here: it is read with the
+  -- session's standard_conforming_strings.
+  IF database !~ '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' THEN
+    database := format('dbname=%1$s%2$s%1$s', chr(39), replace(replace(database, chr(92), chr(92) || chr(92)), chr(39), chr(92) || chr(39)));
+    database := chr(39) || replace(database, chr(39), chr(39) || chr(92) || chr(39) || chr(39)) || chr(39);
+    database := replace(database, '%', chr(92) || '%');
+  END IF;
+  RETURN format('%s psql -X -d %s -c %L', schedule, database, 'CALL eventkit.maintain()');
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.crontab_line(text) IS
+'Writes the line for crontab that maintains the parents of this database. SELECT eventkit.crontab_line(''5 * * * *'')';
+
 CREATE FUNCTION eventkit.schedule_maintenance(schedule text DEFAULT '5 * * * *') RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -296,8 +317,8 @@ BEGIN
     RAISE WARNING USING
       MESSAGE = format('nothing is scheduled: extension pg_cron is not in database %I', current_database()),
       DETAIL = 'pg_cron starts commands by the clock; without it something else has to.',
-      HINT = format('Where pg_cron is in another database, there: SELECT cron.schedule_in_database(''eventkit.maintain'', %L, ''CALL eventkit.maintain()'', %L). Without pg_cron, a line for crontab: %s psql -d %s -c ''CALL eventkit.maintain()''.',
-        schedule, current_database(), schedule, current_database());
+      HINT = format('Where pg_cron is in another database, there: SELECT cron.schedule_in_database(''eventkit.maintain'', %L, ''CALL eventkit.maintain()'', %L). Without pg_cron, a line for crontab: %s.',
+        schedule, current_database(), eventkit.crontab_line(schedule));
     RETURN NULL;
   END IF;
   EXECUTE 'SELECT cron.schedule(''eventkit.maintain'', $1, ''CALL eventkit.maintain()'')' INTO job USING schedule;
@@ -306,7 +327,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.schedule_maintenance(text) IS
-'Registers CALL eventkit.maintain() in pg_cron, by its clock (GMT unless cron.timezone says otherwise), and returns the job''s number; again changes the schedule. Without pg_cron it warns, says what to run instead, and returns NULL. SELECT eventkit.schedule_maintenance(''5 * * * *'')';
+'Registers CALL eventkit.maintain() in pg_cron, by its clock (GMT; later versions have a setting cron.timezone), and returns the job''s number; again changes the schedule. Without pg_cron it warns, says what to run instead, and returns NULL. SELECT eventkit.schedule_maintenance(''5 * * * *'')';
 
 REVOKE EXECUTE ON FUNCTION eventkit.schedule_maintenance(text) FROM PUBLIC;
 

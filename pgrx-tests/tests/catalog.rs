@@ -222,6 +222,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("is_captured", "s", "s", 10.0, false),
     ("next_backfill_period", "s", "r", 10_000.0, false),
     ("check_owner", "s", "s", 10.0, false),
+    ("crontab_line", "s", "s", 10.0, true),
     ("owns_table", "s", "s", 10.0, false),
     ("periods_left", "s", "r", 100_000.0, false),
     ("source_periods", "s", "r", 100_000.0, false),

@@ -101,7 +101,8 @@ fn a_hint_is_the_statement_that_mends_it() {
     assert_eq!(what(&s), "");
     // A departure that was interrupted: of a parent with a retention and of one without.
     for retention in ["NULL", "'30 days'"] {
-        s.query(&format!("UPDATE eventkit.partition_settings SET retention = {retention}, on_expiry = 'drop'")).unwrap();
+        s.query(&format!("UPDATE eventkit.partition_settings SET retention = {retention}, on_expiry = 'drop'"))
+            .unwrap();
         s.query("CREATE TABLE leaving (LIKE e); INSERT INTO leaving VALUES (1, now())").unwrap();
         s.query("INSERT INTO eventkit.partition_departures (partition, parent, on_expiry, begun_at) VALUES ('leaving', 'e', 'drop', now() - interval '2 hours')").unwrap();
         mends(&s, "the departure of public.leaving was interrupted");
@@ -116,7 +117,13 @@ fn a_hint_is_the_statement_that_mends_it() {
     s.query("CREATE TABLE ids (id int PRIMARY KEY); INSERT INTO ids VALUES (1); ALTER TABLE e ADD CONSTRAINT of_ids FOREIGN KEY (id) REFERENCES ids").unwrap();
     s.query("SELECT eventkit.loosen_foreign_keys('e'); SELECT eventkit.prove_foreign_key('public.' || i.inhrelid::regclass::text, 'of_ids') FROM pg_inherits i WHERE i.inhparent = 'e'::regclass").unwrap();
     mends(&s, "foreign key of_ids of the partitions waits to be that of public.e");
-    assert_eq!(value(&s, "SELECT count(*) FROM pg_constraint WHERE conname = 'of_ids' AND conrelid = 'e'::regclass AND convalidated"), "1");
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_constraint WHERE conname = 'of_ids' AND conrelid = 'e'::regclass AND convalidated"
+        ),
+        "1"
+    );
     // An index of a partition that was not built to its end.
     s.query("INSERT INTO e VALUES (1, now()), (1, now())").unwrap();
     fails(&s, &format!("CREATE UNIQUE INDEX CONCURRENTLY alone ON {today} (id)"));
@@ -127,7 +134,9 @@ fn a_hint_is_the_statement_that_mends_it() {
 
 #[test]
 fn times_before_the_retention_are_no_gap() {
-    let (_db, s) = open("CREATE TABLE e (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); CREATE TABLE notes (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e)");
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); CREATE TABLE notes (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e)",
+    );
     s.query("CALL eventkit.manage_partitions('e', premake => 1, retention => '10 days', on_expiry => 'drop')").unwrap();
     s.query("CALL eventkit.create_partitions('e', now() - interval '30 days', now())").unwrap();
     s.query("INSERT INTO e VALUES (1, now() - interval '20 days'); INSERT INTO notes SELECT id, at FROM e").unwrap();
@@ -144,16 +153,23 @@ fn times_before_the_retention_are_no_gap() {
     assert_eq!(partitions(), "13");
     s.query("CALL eventkit.maintain()").unwrap();
     assert_eq!(partitions(), "13", "nothing is retired that a hint has made");
-    assert_eq!(lines(&s, "SELECT what FROM eventkit.partition_health WHERE what ~ 'no partition between'"), Vec::<String>::new());
+    assert_eq!(
+        lines(&s, "SELECT what FROM eventkit.partition_health WHERE what ~ 'no partition between'"),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn a_gap_of_keys_without_a_zone_is_mended_by_its_hint() {
     for zone in ["America/New_York", "Asia/Kolkata"] {
         let (_db, s) = open("CREATE TABLE h (at timestamp) PARTITION BY RANGE (at)");
-        s.query(&format!("CALL eventkit.manage_partitions('h', period => '1 hour', time_zone => '{zone}', premake => 1)")).unwrap();
+        s.query(&format!(
+            "CALL eventkit.manage_partitions('h', period => '1 hour', time_zone => '{zone}', premake => 1)"
+        ))
+        .unwrap();
         s.query("CALL eventkit.maintain()").unwrap();
-        s.query("CALL eventkit.create_partitions('h', now() - interval '3 hours', now() - interval '2 hours')").unwrap();
+        s.query("CALL eventkit.create_partitions('h', now() - interval '3 hours', now() - interval '2 hours')")
+            .unwrap();
         s.query("DO $$ DECLARE t text := (SELECT partition::text FROM eventkit.partitions ORDER BY from_time OFFSET 1 LIMIT 1); BEGIN EXECUTE 'DROP TABLE ' || t; END $$").unwrap();
         mends(&s, "no partition between");
     }
@@ -245,13 +261,9 @@ fn the_chart_has_a_bar_for_each_period() {
 #[test]
 fn the_chart_names_periods_as_the_clocks_of_the_parent_do() {
     for zone in ["America/New_York", "Asia/Kolkata", "UTC"] {
-        for (key, unit) in [
-            ("date", "NULL"),
-            ("timestamp", "NULL"),
-            ("timestamptz", "NULL"),
-            ("bigint", "'ms'"),
-            ("uuid", "NULL"),
-        ] {
+        for (key, unit) in
+            [("date", "NULL"), ("timestamp", "NULL"), ("timestamptz", "NULL"), ("bigint", "'ms'"), ("uuid", "NULL")]
+        {
             let (_db, s) = open("");
             s.query(&format!("CREATE TABLE d (at {key}) PARTITION BY RANGE (at)")).unwrap();
             s.query(&format!("INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry, key_unit) VALUES ('d', '1 day', '{zone}', 0, 'detach', {unit})")).unwrap();
@@ -262,7 +274,8 @@ fn the_chart_names_periods_as_the_clocks_of_the_parent_do() {
                 "{zone} {key}"
             );
             s.query("SET TimeZone = 'Pacific/Apia'").unwrap();
-            let chart: Vec<_> = lines(&s, "SELECT eventkit.partition_chart('d')").iter().map(|l| l[..10].to_owned()).collect();
+            let chart: Vec<_> =
+                lines(&s, "SELECT eventkit.partition_chart('d')").iter().map(|l| l[..10].to_owned()).collect();
             assert_eq!(chart, ["2024-01-01", "2024-01-02"], "{zone} {key}");
         }
     }

@@ -6,7 +6,7 @@ mod common;
 use common::plan::run_by_hand;
 use common::stops::holds;
 use common::{fails, lines, number, open, value, victims};
-use eventkit_tests::{ClusterBuilder, PgVersion, Session, shared, wait};
+use eventkit_tests::{ClusterBuilder, PgVersion, Session, packages, shared, wait};
 use std::time::{Duration, Instant};
 
 /// Three managed parents; the second has a stranger where its partition of today belongs.
@@ -284,6 +284,38 @@ fn without_pg_cron_it_says_what_to_do() {
     assert_eq!(fails(&s, "SELECT eventkit.schedule_maintenance(NULL)").sqlstate, "22004");
 }
 
+#[test]
+fn the_line_for_crontab_runs_as_it_is_written() {
+    let cluster = shared::cluster().unwrap();
+    let maker = Session::open(cluster, "postgres", "maker").unwrap();
+    for name in ["plain_1", "Up-1.x", "sp ace", "o'dd%d=\\\"q", "-x", "postgresql://x"] {
+        maker.query(&format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""))).unwrap();
+        let s = Session::open(cluster, name, "main").unwrap();
+        s.query("CREATE EXTENSION pg_eventkit CASCADE").unwrap();
+        let connect = format!("dbname='{}'", name.replace('\\', "\\\\").replace('\'', "\\'"));
+        let said = cluster.psql(&connect, ["-c", "SELECT eventkit.schedule_maintenance('7 * * * *')"]).unwrap();
+        let said = String::from_utf8(said.stderr).unwrap();
+        let hint = said
+            .lines()
+            .find_map(|line| line.split_once("a line for crontab: 7 * * * * "))
+            .unwrap_or_else(|| panic!("{said}"));
+        // As cron reads it: a bare percent sign would end the line.
+        let line = hint.1.strip_suffix('.').unwrap().replace("\\%", "\u{1}");
+        assert!(!line.contains('%'), "{line}");
+        let psql = cluster.client_program("psql");
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.env("PATH", std::path::Path::new(psql.get_program()).parent().unwrap());
+        for (variable, set) in psql.get_envs() {
+            if let Some(set) = set {
+                shell.env(variable, set);
+            }
+        }
+        let ended = shell.args(["-c", &line.replace('\u{1}', "%")]).output().unwrap();
+        assert!(ended.status.success(), "{line}: {}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(value(&s, "SELECT count(*) FROM eventkit.run_history WHERE action = 'maintain'"), "1", "{name}");
+    }
+}
+
 /// The scheduler is Debian's package, so this is for the version that Debian has.
 #[test]
 fn the_scheduler_runs_it() {
@@ -301,6 +333,10 @@ fn the_scheduler_runs_it() {
     cluster.create_extension("jobs").unwrap();
     let s = Session::open(&cluster, "jobs", "main").unwrap();
     s.query("CREATE EXTENSION pg_cron").unwrap();
+    let package = packages::installed("postgresql-15-cron").unwrap().unwrap();
+    assert!(package.starts_with("1.4.2-"), "{package}");
+    // So 1.4.2 calls its SQL.
+    assert_eq!(value(&s, "SELECT extversion FROM pg_extension WHERE extname = 'pg_cron'"), "1.4-1");
     s.query("CREATE TABLE e (at timestamptz) PARTITION BY RANGE (at)").unwrap();
     s.query("CALL eventkit.manage_partitions('e', premake => 1, retention => '1 day', on_expiry => 'drop')").unwrap();
     s.query("CALL eventkit.create_partitions('e', now() - interval '4 days', now())").unwrap();

@@ -89,7 +89,11 @@ fn a_failure_at_any_step_leaves_no_lock_with_the_session() {
             let ended = as_owner.query(&victim.call);
             // The server tells of an error before it has ended the transaction.
             as_owner.query("SELECT 1").unwrap();
-            assert!(ended.as_ref().err().is_none_or(|failure| failure.sqlstate == "42501"), "{ended:?}: {}", victim.call);
+            assert!(
+                ended.as_ref().err().is_none_or(|failure| failure.sqlstate == "42501"),
+                "{ended:?}: {}",
+                victim.call
+            );
             assert_eq!(advisory_locks(&s), 0, "step {step} of {}: {ended:?}", victim.call);
             victim.is_true(&s, &victim.whole, &format!("failed at step {step}"));
         }
@@ -108,23 +112,43 @@ fn nobody_stops_the_retirement_of_what_is_not_his() {
     let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
     as_guest.query("CREATE TEMP TABLE t (at timestamptz) PARTITION BY RANGE (at); CREATE TEMP TABLE mine PARTITION OF t FOR VALUES FROM ('2024-01-01 00:00Z') TO ('2024-01-02 00:00Z')").unwrap();
     let row = |partition: &str, parent: &str| {
-        format!("INSERT INTO eventkit.partition_departures (partition, parent, on_expiry, begun_at) VALUES ('{partition}', '{parent}', 'drop', now())")
+        format!(
+            "INSERT INTO eventkit.partition_departures (partition, parent, on_expiry, begun_at) VALUES ('{partition}', '{parent}', 'drop', now())"
+        )
     };
-    for (partition, parent) in [("app.e_20240101", "t"), ("app.e_20240101", "app.e"), ("app.e_20240101", "pg_class"), ("mine", "app.e"), ("pg_class", "t"), ("t", "t")] {
+    for (partition, parent) in [
+        ("app.e_20240101", "t"),
+        ("app.e_20240101", "app.e"),
+        ("app.e_20240101", "pg_class"),
+        ("mine", "app.e"),
+        ("pg_class", "t"),
+        ("t", "t"),
+    ] {
         assert_eq!(fails(&as_guest, &row(partition, parent)).sqlstate, "42501", "{partition} {parent}");
     }
     as_guest.query(&row("mine", "t")).unwrap();
     for change in ["partition = 'app.e_20240101'", "parent = 'app.e'"] {
-        assert_eq!(fails(&as_guest, &format!("UPDATE eventkit.partition_departures SET {change}")).sqlstate, "42501", "{change}");
+        assert_eq!(
+            fails(&as_guest, &format!("UPDATE eventkit.partition_departures SET {change}")).sqlstate,
+            "42501",
+            "{change}"
+        );
     }
     s.query("CALL eventkit.drop_old_partitions('app.e', '2024-02-01 00:00Z')").unwrap();
-    assert_eq!(lines(&s, "SELECT partition FROM eventkit.partitions WHERE parent = 'app.e'::regclass"), Vec::<String>::new());
+    assert_eq!(
+        lines(&s, "SELECT partition FROM eventkit.partitions WHERE parent = 'app.e'::regclass"),
+        Vec::<String>::new()
+    );
     // What belongs to a dropped parent goes with the next call that keeps the settings.
     as_guest.query("ALTER TABLE t DETACH PARTITION mine; DROP TABLE t").unwrap();
     assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "1");
     s.query("CALL eventkit.maintain()").unwrap();
     assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "0");
-    for (call, allowed) in [("maintain()", "maintain"), ("unmanage_partitions('app.e')", "unmanage_partitions"), ("manage_partitions('app.e')", "manage_partitions")] {
+    for (call, allowed) in [
+        ("maintain()", "maintain"),
+        ("unmanage_partitions('app.e')", "unmanage_partitions"),
+        ("manage_partitions('app.e')", "manage_partitions"),
+    ] {
         s.query("CREATE TABLE gone (at timestamptz) PARTITION BY RANGE (at); CREATE TABLE left_over PARTITION OF gone DEFAULT").unwrap();
         s.query(&row("left_over", "gone")).unwrap();
         s.query("ALTER TABLE gone DETACH PARTITION left_over; DROP TABLE gone; DROP TABLE left_over").unwrap();
@@ -162,7 +186,10 @@ fn a_guest_is_refused_before_anything_happens() {
             let before = everything(&s);
             let steps = value(&s, "SELECT last_value FROM stops.seen");
             // As a guest he does not see that there is anything to finish.
-            let call = victim.call.replace("IF EXISTS (SELECT FROM eventkit.backfills WHERE finished_at IS NULL OR changes IS NOT NULL)", "IF true");
+            let call = victim.call.replace(
+                "IF EXISTS (SELECT FROM eventkit.backfills WHERE finished_at IS NULL OR changes IS NOT NULL)",
+                "IF true",
+            );
             let _ = as_guest.take_notices();
             let ended = as_guest.query(&call);
             as_guest.query("SELECT 1").unwrap();
@@ -209,7 +236,9 @@ fn what_is_made_belongs_to_the_owner_and_is_as_open_as_its_parent() {
         let others = format!("SELECT c.oid::regclass FROM {made} AND c.relowner <> '{owner}'::regrole");
         assert_eq!(lines(&s, &others), Vec::<String>::new(), "{}", victim.call);
         // As the parent, or, once it is none any more, as the table in its place.
-        let like_parent = format!("SELECT c.oid::regclass, c.relowner::regrole FROM {made} AND c.relkind <> 'S' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)");
+        let like_parent = format!(
+            "SELECT c.oid::regclass, c.relowner::regrole FROM {made} AND c.relkind <> 'S' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)"
+        );
         let rights = |table: &str| {
             lines(&s, &format!("SELECT grantor::regrole::text, grantee::text, privilege_type, is_grantable FROM pg_class c, aclexplode(c.relacl) WHERE c.oid = '{table}'::regclass \
                 UNION ALL SELECT attname, attacl::text, NULL, NULL FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attacl IS NOT NULL ORDER BY 1, 2, 3")).join("\n")
@@ -221,7 +250,10 @@ fn what_is_made_belongs_to_the_owner_and_is_as_open_as_its_parent() {
             assert_eq!(rights(child), rights("e"), "{child} of {}", victim.call);
             let count = format!("SELECT count(*) FROM {child} WHERE id <= 0");
             assert_eq!(value(&as_guest, &count), "0", "{child} of {}", victim.call);
-            assert_eq!(value(&as_guest, &format!("SELECT count(*) FROM {child}")), value(&s, &format!("SELECT count(*) FROM {child} WHERE id > 0")));
+            assert_eq!(
+                value(&as_guest, &format!("SELECT count(*) FROM {child}")),
+                value(&s, &format!("SELECT count(*) FROM {child} WHERE id > 0"))
+            );
             hidden += number(&s, &count);
             assert_eq!(fails(&as_guest, &format!("DELETE FROM {child}")).sqlstate, "42501");
         }
@@ -229,7 +261,9 @@ fn what_is_made_belongs_to_the_owner_and_is_as_open_as_its_parent() {
             assert!(hidden > 0, "no row was hidden: {}", victim.call);
         }
         // What is no partition, as a table of changes, is nobody else's.
-        let open = format!("SELECT c.oid::regclass FROM {made} AND c.relkind = 'r' AND c.oid <> 'e'::regclass AND NOT c.relispartition AND has_table_privilege('{guest}', c.oid, 'SELECT')");
+        let open = format!(
+            "SELECT c.oid::regclass FROM {made} AND c.relkind = 'r' AND c.oid <> 'e'::regclass AND NOT c.relispartition AND has_table_privilege('{guest}', c.oid, 'SELECT')"
+        );
         assert_eq!(lines(&s, &open), Vec::<String>::new(), "{}", victim.call);
         // The parent itself, which may be another table now, too.
         assert_eq!(value(&as_guest, "SELECT count(*) FROM e WHERE id <= 0"), "0", "{}", victim.call);
