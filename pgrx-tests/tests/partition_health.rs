@@ -239,6 +239,23 @@ fn runs_count_for_the_parents_whose_owners_rights_they_had() {
 }
 
 #[test]
+fn a_superuser_who_looks_lends_nothing() {
+    let (db, s) = open("");
+    let owner = format!("owner_{}", db.name);
+    s.query(&format!("CREATE ROLE {owner} LOGIN; GRANT ALL ON SCHEMA public TO {owner}")).unwrap();
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    // The planner runs it for whoever reads the table.
+    as_owner.query("CREATE FUNCTION who() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN IF current_user = 'postgres' THEN RAISE EXCEPTION 'lent'; END IF; RETURN true; END $$").unwrap();
+    as_owner.query("CREATE TABLE e (id int, at timestamptz) PARTITION BY RANGE (at); CREATE TABLE rest PARTITION OF e DEFAULT; CREATE INDEX ON rest (id) WHERE who(); INSERT INTO e VALUES (1, '2024-01-01')").unwrap();
+    s.query("INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry) VALUES ('e', '1 day', 'UTC', 0, 'detach')").unwrap();
+    s.query("SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0").unwrap();
+    assert!(fails(&s, "SELECT FROM rest LIMIT 1").message.contains("lent"), "so it is when he reads the table himself");
+    assert!(!what(&s).contains("cannot be checked"), "{}", what(&s));
+    assert!(what(&s).contains("default partition public.rest holds rows"), "{}", what(&s));
+    assert_eq!(what(&s), what(&as_owner));
+}
+
+#[test]
 fn the_chart_has_a_bar_for_each_period() {
     let (_db, s) = open("CREATE TABLE e (id int, at timestamptz) PARTITION BY RANGE (at)");
     s.query("CALL eventkit.create_partitions('e', '2024-01-01 00:00Z', '2024-01-04 00:00Z')").unwrap();
