@@ -233,12 +233,11 @@ $$;
 COMMENT ON FUNCTION eventkit.close_catch_up(regclass, regclass, bigint, boolean) IS
 'Tells what catch_up has done and gives back its lock. SELECT eventkit.close_catch_up(''public.events'', ''app.events'', 0, true)';
 
-CREATE PROCEDURE eventkit.catch_up(
-  source regclass, parent regclass, batch_rows bigint DEFAULT 10000, lock_timeout interval DEFAULT '2 seconds')
+CREATE PROCEDURE eventkit.apply_waiting_changes(
+  source regclass, parent regclass, batch_rows bigint, lock_timeout interval, caller_search_path text)
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   deletes pg_catalog.bool := true;
   tries pg_catalog.int4 := 0;
   passed_over pg_catalog.timestamp[] := '{}';
@@ -247,8 +246,6 @@ DECLARE
   waiting pg_catalog.int8;
   done pg_catalog.record;
 BEGIN
-  PERFORM eventkit.refuse_transaction_block('catch_up');
-  COMMIT;
   waiting := eventkit.open_catch_up(source, parent, batch_rows, lock_timeout);
   COMMIT;
   LOOP
@@ -269,6 +266,22 @@ BEGIN
   COMMIT;
   PERFORM eventkit.refuse_failed_periods(failures, source, parent);
   PERFORM eventkit.close_catch_up(source, parent, taken, deletes);
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.apply_waiting_changes(regclass, regclass, bigint, interval, text) IS
+'Does the work of catch_up, for finish_backfill too. CALL eventkit.apply_waiting_changes(''public.events'', ''app.events'', 10000, ''2 seconds'', current_setting(''search_path''))';
+
+CREATE PROCEDURE eventkit.catch_up(
+  source regclass, parent regclass, batch_rows bigint DEFAULT 10000, lock_timeout interval DEFAULT '2 seconds')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+BEGIN
+  PERFORM eventkit.refuse_transaction_block('catch_up');
+  COMMIT;
+  CALL eventkit.apply_waiting_changes(source, parent, batch_rows, lock_timeout, caller_search_path);
 END
 $$;
 
@@ -422,7 +435,7 @@ BEGIN
     IF alone THEN
       -- Again while that leaves less to do under the lock.
       LOOP
-        CALL eventkit.catch_up(source, parent, lock_timeout => lock_timeout);
+        CALL eventkit.apply_waiting_changes(source, parent, 10000, lock_timeout, caller_search_path);
         waited := waiting;
         waiting := eventkit.waiting_changes(source, parent);
         EXIT WHEN waiting OPERATOR(pg_catalog.<) 1000 OR waiting OPERATOR(pg_catalog.>=) waited;
@@ -456,8 +469,13 @@ DECLARE
 BEGIN
   PERFORM eventkit.refuse_read_only('abandon_backfill');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
-  FOR abandoned IN SELECT b.source, b.parent FROM eventkit.backfills b WHERE b.source = $1 AND (given IS NULL OR b.parent = given) LOOP
+  PERFORM eventkit.check_owner(given, 'parent');
+  FOR abandoned IN SELECT b.source, b.parent, b.changes IS NOT NULL AS captured FROM eventkit.backfills b WHERE b.source = $1 AND (given IS NULL OR b.parent = given) LOOP
     any_found := true;
+    PERFORM eventkit.check_owner(abandoned.parent, 'parent');
+    IF abandoned.captured THEN
+      PERFORM eventkit.check_owner(source, 'source');
+    END IF;
     PERFORM eventkit.lock_backfill(abandoned.source, abandoned.parent);
     BEGIN
       PERFORM eventkit.remove_capture(abandoned.source, abandoned.parent, lock_timeout);
@@ -470,6 +488,9 @@ BEGIN
     PERFORM eventkit.release_backfill(abandoned.source, abandoned.parent);
   END LOOP;
   IF NOT any_found THEN
+    IF given IS NULL THEN
+      PERFORM eventkit.check_owner(source, 'source');
+    END IF;
     RAISE NOTICE 'there is no backfill of %', source;
   END IF;
 END

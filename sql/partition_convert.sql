@@ -27,6 +27,7 @@ CREATE PROCEDURE eventkit.convert_table(
 LANGUAGE plpgsql
 AS $$
 DECLARE
+  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   -- The name is another table's after the hand-over.
   named CONSTANT pg_catalog.text := (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE c.oid OPERATOR(pg_catalog.=) "table");
@@ -51,7 +52,7 @@ BEGIN
     ELSIF pg_catalog.starts_with(step.statement, 'CALL eventkit.manage_partitions(') THEN
       -- The table has been handed over; what follows may be done by several.
       PERFORM eventkit.release_session_lock(what);
-      CALL eventkit.manage_partitions(named::pg_catalog.regclass, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, lock_timeout);
+      CALL eventkit.manage_parent(named::pg_catalog.regclass, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, lock_timeout, NULL, caller_search_path);
       CONTINUE;
     ELSIF step.statement OPERATOR(pg_catalog.<>) 'COMMIT' THEN
       phase := pg_catalog.array_append(phase, step);

@@ -102,4 +102,4 @@ COMMENT ON FUNCTION eventkit.partition_periods(regclass, timestamptz, timestampt
 COMMENT ON FUNCTION eventkit.partition_periods_of_day(regclass, date) IS
 'Lists the periods of a day by what the clocks show at their beginning. SELECT * FROM eventkit.partition_periods_of_day(''app.events'', current_date)';
 COMMENT ON FUNCTION eventkit.partition_horizon(regclass, int) IS
-'Tells when the period ends that is so many behind the present one. SELECT eventkit.partition_horizon(''app.events'', 7)';
+'Tells when the period ends that is so many after the present one. SELECT eventkit.partition_horizon(''app.events'', 7)';

@@ -147,8 +147,6 @@ $$;
 COMMENT ON PROCEDURE eventkit.drain_periods(regclass, int, interval, text, int, bigint, jsonb) IS
 'Does the work of drain_default and tells how many periods and rows were moved and the first failure. CALL eventkit.drain_periods(''app.events'', 10000, ''2 seconds'', current_setting(''search_path''), NULL, NULL, NULL)';
 
-REVOKE EXECUTE ON PROCEDURE eventkit.drain_periods(regclass, int, interval, text, int, bigint, jsonb) FROM PUBLIC;
-
 CREATE PROCEDURE eventkit.drain_default(parent regclass, batch_rows int DEFAULT 10000, lock_timeout interval DEFAULT '2 seconds')
 LANGUAGE plpgsql
 AS $$

@@ -1,7 +1,7 @@
 -- What is wrong with the managed parents, and what they look like.
 
 CREATE FUNCTION eventkit.check_partitions(parent regclass) RETURNS TABLE (level text, what text, hint text)
-STABLE PARALLEL RESTRICTED COST 1000000 ROWS 5 LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 5 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -9,6 +9,8 @@ DECLARE
   told eventkit.partition_settings;
   lacking int;
   rest oid;
+  shown boolean;
+  expiry timestamptz := '-infinity';
 BEGIN
   SELECT s.* INTO told FROM eventkit.partition_settings s WHERE s.parent = parent;
   -- Ahead.
@@ -23,14 +25,24 @@ BEGIN
       format('ALTER TABLE %I.%I RENAME TO …', n.nspname, u.partition_name)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL eventkit.upcoming_partitions(parent) u
     WHERE c.oid = parent AND u.taken ORDER BY u.period;
-  -- Between.
+  -- Between. What lies before the retention would be retired as soon as it is made.
+  SELECT a.atttypid IN ('date'::regtype, 'timestamp'::regtype) INTO shown
+    FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] WHERE p.partrelid = parent;
+  IF told.retention IS NOT NULL THEN
+    expiry := (statement_timestamp() AT TIME ZONE told.time_zone - told.retention) AT TIME ZONE told.time_zone;
+  END IF;
   RETURN QUERY
     SELECT 'warning', format('no partition between %s and %s', g.from_time, g.to_time),
       format('CALL eventkit.create_partitions(%L, %L, %L)', parent, g.from_time, g.to_time)
-    FROM eventkit.partition_gaps(parent) g ORDER BY g.from_time;
+    FROM eventkit.partition_gaps(parent) p (from_time, to_time)
+    CROSS JOIN LATERAL (SELECT
+      greatest(CASE WHEN shown THEN p.from_time AT TIME ZONE 'UTC' AT TIME ZONE told.time_zone ELSE p.from_time END, expiry) AS from_time,
+      CASE WHEN shown THEN p.to_time AT TIME ZONE 'UTC' AT TIME ZONE told.time_zone ELSE p.to_time END AS to_time) g
+    WHERE g.from_time < g.to_time ORDER BY g.from_time;
   -- The default partition.
   SELECT p.partdefid INTO rest FROM pg_partitioned_table p WHERE p.partrelid = parent AND p.partdefid <> 0;
-  IF rest IS NOT NULL AND eventkit.has_rows(rest) THEN
+  -- To read a table may run functions of its owner's: not with the rights of whoever looks.
+  IF rest IS NOT NULL AND eventkit.run_as_owner(parent, format('SELECT eventkit.has_rows(%L)::text', rest))::boolean THEN
     RETURN QUERY SELECT 'warning', format('default partition %s holds rows', rest::regclass), format('CALL eventkit.drain_default(%L)', parent);
   END IF;
   -- Detaches and departures.
@@ -38,8 +50,13 @@ BEGIN
     SELECT 'warning', format('the detach of %s is pending', i.inhrelid::regclass), format('ALTER TABLE %s DETACH PARTITION %s FINALIZE', parent, i.inhrelid::regclass)
     FROM pg_inherits i WHERE i.inhparent = parent AND i.inhdetachpending ORDER BY i.inhrelid;
   RETURN QUERY
-    SELECT 'warning', format('the departure of %s was interrupted', d.partition), format('CALL eventkit.drop_old_partitions(%L)', parent)
-    FROM eventkit.partition_departures d WHERE d.parent = parent AND d.begun_at < statement_timestamp() - interval '1 hour' ORDER BY d.partition;
+    SELECT 'warning', format('the departure of %s was interrupted', d.partition),
+      -- Without a retention only what was begun is ended.
+      format('CALL eventkit.drop_old_partitions(%L%s)', parent, CASE WHEN told.retention IS NULL THEN ', ''-infinity''' END)
+    FROM eventkit.partition_departures d
+    WHERE d.parent = parent AND d.begun_at < statement_timestamp() - interval '1 hour'
+      AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = d.partition AND i.inhparent = parent AND NOT i.inhdetachpending)
+    ORDER BY d.partition;
   RETURN QUERY
     SELECT 'warning', format('archive procedure %s %s: no partition is retired', told.archive, t.trouble),
       CASE WHEN t.trouble ~ '^may not' THEN format('GRANT EXECUTE ON ROUTINE %s TO …', told.archive) ELSE 'CREATE PROCEDURE app.archive(partition regclass) …, then CALL eventkit.manage_partitions(…, archive_with => ''app.archive(regclass)'')' END
@@ -82,7 +99,7 @@ COMMENT ON FUNCTION eventkit.check_partitions(regclass) IS
 'Lists what is wrong with a managed parent: level, what, and the command that mends it. SELECT * FROM eventkit.check_partitions(''app.events'')';
 
 CREATE FUNCTION eventkit.try_check_partitions(parent regclass) RETURNS TABLE (level text, what text, hint text)
-STABLE PARALLEL RESTRICTED COST 1000000 ROWS 5 LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 5 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -100,20 +117,32 @@ CREATE FUNCTION eventkit.check_maintenance() RETURNS TABLE (level text, what tex
 STABLE PARALLEL RESTRICTED COST 1000 ROWS 1 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT 'warning', CASE WHEN h.last IS NULL THEN 'maintain has never run' ELSE format('maintain has not run since %s', h.last) END,
+  -- What a role says of its runs counts for parents whose owner's rights it has.
+  WITH owned AS MATERIALIZED (
+    SELECT s.parent, c.relowner FROM eventkit.partition_settings s JOIN pg_class c ON c.oid = s.parent WHERE pg_has_role(c.relowner, 'USAGE')
+  ), owners AS MATERIALIZED (
+    SELECT o.relowner, (SELECT max(r.started_at) FROM eventkit.run_history r WHERE r.action = 'maintain' AND pg_has_role(r.run_by::oid, o.relowner, 'USAGE')) AS last
+    FROM (SELECT DISTINCT relowner FROM owned) o
+  )
+  SELECT 'warning', concat(CASE WHEN n.last IS NULL THEN 'maintain has never run' ELSE format('maintain has not run since %s', n.last) END,
+      CASE WHEN n.parents < (SELECT count(*) FROM owned) THEN ' for ' || n.names END),
     'SELECT eventkit.schedule_maintenance(''5 * * * *'')'
-  FROM (SELECT max(r.started_at) AS last FROM eventkit.run_history r WHERE r.action = 'maintain') h
-  WHERE h.last IS NULL OR h.last < statement_timestamp() - interval '1 day'
+  FROM (
+    SELECT w.last, count(*) AS parents, string_agg(o.parent::text, ', ' ORDER BY o.parent::text) AS names
+    FROM owned o JOIN owners w USING (relowner) GROUP BY w.last) n
+  WHERE n.last IS NULL OR n.last < statement_timestamp() - interval '1 day'
   UNION ALL
-  SELECT 'warning', format('the last %s of %s failed: %s', f.action, f.parent_name, f.message),
+  SELECT 'warning', format('the last %s of %s failed: %s', f.action, f.parent, f.message),
     'SELECT * FROM eventkit.run_history WHERE sqlstate IS NOT NULL ORDER BY id DESC'
-  FROM (SELECT DISTINCT ON (r.action, r.parent) r.* FROM eventkit.run_history r WHERE r.parent IS NOT NULL ORDER BY r.action, r.parent, r.id DESC) f
-  WHERE f.sqlstate IS NOT NULL
-    AND f.started_at >= (SELECT max(r.started_at) FROM eventkit.run_history r WHERE r.action = 'maintain')
+  FROM (
+    SELECT DISTINCT ON (r.action, r.parent) r.*, w.last
+    FROM eventkit.run_history r JOIN owned o ON o.parent = r.parent JOIN owners w USING (relowner)
+    WHERE pg_has_role(r.run_by::oid, o.relowner, 'USAGE') ORDER BY r.action, r.parent, r.id DESC) f
+  WHERE f.sqlstate IS NOT NULL AND f.started_at >= coalesce(f.last, '-infinity')
 $$;
 
 COMMENT ON FUNCTION eventkit.check_maintenance() IS
-'Tells when maintain has not run for a day, and what of its last run failed. SELECT * FROM eventkit.check_maintenance()';
+'Tells when nobody with the rights of a parent''s owner has maintained it for a day, and what of the last run failed. SELECT * FROM eventkit.check_maintenance()';
 
 CREATE VIEW eventkit.partition_health WITH (security_invoker = true) AS
 SELECT s.parent, c.level, c.what, c.hint
@@ -122,8 +151,7 @@ JOIN pg_catalog.pg_class t ON t.oid OPERATOR(pg_catalog.=) s.parent
 CROSS JOIN LATERAL eventkit.try_check_partitions(s.parent) c
 WHERE pg_catalog.pg_has_role(t.relowner, 'USAGE')
 UNION ALL
-SELECT NULL::pg_catalog.regclass, m.level, m.what, m.hint FROM eventkit.check_maintenance() m
-WHERE EXISTS (SELECT FROM eventkit.partition_settings);
+SELECT NULL::pg_catalog.regclass, m.level, m.what, m.hint FROM eventkit.check_maintenance() m;
 
 COMMENT ON VIEW eventkit.partition_health IS
 'What is wrong with the managed parents of the caller''s: gaps, periods ahead that lack, rows in default partitions, constraints not validated, indexes missing or invalid, detaches pending, strangers with a partition''s name, maintenance that does not run. No row is good news. SELECT * FROM eventkit.partition_health ORDER BY level';
@@ -153,7 +181,10 @@ BEGIN
               ELSE to_char(p.from_time AT TIME ZONE z.name, z.format) END AS name,
             p.row_estimate, p.from_time
           FROM eventkit.partitions p LEFT JOIN eventkit.partition_settings s ON s.parent = p.parent
-          CROSS JOIN LATERAL (SELECT coalesce(s.time_zone, 'UTC') AS name,
+          JOIN pg_partitioned_table t ON t.partrelid = p.parent
+          JOIN pg_attribute a ON a.attrelid = t.partrelid AND a.attnum = t.partattrs[0]
+          -- A key without a zone holds what the clocks show, and was read as UTC.
+          CROSS JOIN LATERAL (SELECT CASE WHEN a.atttypid IN ('date'::regtype, 'timestamp'::regtype) THEN 'UTC' ELSE coalesce(s.time_zone, 'UTC') END AS name,
             CASE WHEN coalesce(s.period, '1 day') < interval '1 day' THEN 'YYYY-MM-DD HH24:MI' ELSE 'YYYY-MM-DD' END AS format) z
           WHERE p.parent = parent) f
     ORDER BY f.from_time NULLS LAST;

@@ -24,14 +24,6 @@ CREATE TABLE eventkit.backfill_periods (
 ALTER TABLE eventkit.backfills ENABLE ROW LEVEL SECURITY;
 ALTER TABLE eventkit.backfill_periods ENABLE ROW LEVEL SECURITY;
 
-CREATE FUNCTION eventkit.owns_table("table" regclass) RETURNS boolean
-STABLE PARALLEL SAFE COST 10 LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = $1 $$;
-
-COMMENT ON FUNCTION eventkit.owns_table(regclass) IS
-'Tells whether the current role has the rights of a table''s owner; NULL when it is gone. SELECT eventkit.owns_table(''app.events'')';
-
 -- A table of changes is dropped in the end: nobody can enter one that is not his own.
 CREATE POLICY owner ON eventkit.backfills USING (eventkit.owns_table(parent))
   WITH CHECK (eventkit.owns_table(parent) AND (changes IS NULL OR eventkit.owns_table(changes)));

@@ -1,4 +1,5 @@
 -- maintain: premake, drain and retire of every managed parent, each in transactions of its own, with a history of what ran.
+-- EXECUTE on all but the two at the end stays with PUBLIC, as in partition_plan.sql.
 
 CREATE TABLE eventkit.run_history (
   id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -11,20 +12,28 @@ CREATE TABLE eventkit.run_history (
   rows        bigint      NOT NULL,
   sqlstate    text,
   message     text,
-  run_by      regrole     NOT NULL
+  run_by      regrole     NOT NULL,
+  CHECK (action OPERATOR(pg_catalog.=) ANY (ARRAY['maintain', 'premake', 'drain', 'retire'])),
+  CHECK ((action OPERATOR(pg_catalog.=) 'maintain') OPERATOR(pg_catalog.=) (parent IS NULL))
 );
 CREATE INDEX run_history_started_at_idx ON eventkit.run_history (started_at);
 
 ALTER TABLE eventkit.run_history ENABLE ROW LEVEL SECURITY;
-CREATE POLICY runner ON eventkit.run_history USING (pg_catalog.pg_has_role(run_by::pg_catalog.oid, 'USAGE'));
-CREATE POLICY owner ON eventkit.run_history FOR SELECT USING (
-  COALESCE((SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) parent), false)
+CREATE POLICY runner ON eventkit.run_history FOR SELECT USING (pg_catalog.pg_has_role(run_by::pg_catalog.oid, 'USAGE'));
+CREATE POLICY owner ON eventkit.run_history FOR SELECT USING (eventkit.owns_table(parent));
+CREATE POLICY reader ON eventkit.run_history FOR SELECT USING (parent IS NULL);
+CREATE POLICY remover ON eventkit.run_history FOR DELETE USING (pg_catalog.pg_has_role(run_by::pg_catalog.oid, 'USAGE'));
+CREATE POLICY writer ON eventkit.run_history FOR INSERT WITH CHECK (
+  pg_catalog.pg_has_role(run_by::pg_catalog.oid, 'USAGE') AND (parent IS NULL OR eventkit.owns_table(parent))
+  AND pg_catalog.isfinite(started_at) AND started_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()
 );
-GRANT SELECT, INSERT, DELETE ON eventkit.run_history TO PUBLIC;
+GRANT SELECT, DELETE ON eventkit.run_history TO PUBLIC;
+-- The number is given by the server alone: one that is still to come would stop the run that gets it.
+GRANT INSERT (action, parent, parent_name, started_at, duration, partitions, rows, sqlstate, message, run_by) ON eventkit.run_history TO PUBLIC;
 
 COMMENT ON SEQUENCE eventkit.run_history_id_seq IS 'The numbers of run_history.';
 COMMENT ON TABLE eventkit.run_history IS
-'What maintain has done and what failed, a row for each run and for each action of a parent that did something; seen by who ran it and by the parent''s owner.';
+'What maintain has done and what failed, a row for each run and for each action of a parent that did something; seen by who ran it and by the parent''s owner, that of a whole run by everybody.';
 COMMENT ON COLUMN eventkit.run_history.id IS 'Rises with time.';
 COMMENT ON COLUMN eventkit.run_history.action IS 'maintain for a whole run; premake, drain or retire.';
 COMMENT ON COLUMN eventkit.run_history.parent IS 'The partitioned table; NULL for a whole run.';
@@ -34,9 +43,12 @@ COMMENT ON COLUMN eventkit.run_history.duration IS 'How long it took.';
 COMMENT ON COLUMN eventkit.run_history.partitions IS 'Partitions made, filled or retired; for a whole run the sum of all.';
 COMMENT ON COLUMN eventkit.run_history.rows IS 'Rows moved.';
 COMMENT ON COLUMN eventkit.run_history.sqlstate IS 'The SQLSTATE of the first failure; NULL when all went well.';
-COMMENT ON COLUMN eventkit.run_history.message IS 'Its message.';
+COMMENT ON COLUMN eventkit.run_history.message IS 'Its message; for a whole run how many parents failed.';
 COMMENT ON COLUMN eventkit.run_history.run_by IS 'The role that ran it.';
-COMMENT ON POLICY runner ON eventkit.run_history IS 'Whoever ran it, or has his rights, sees it and removes it.';
+COMMENT ON POLICY runner ON eventkit.run_history IS 'Whoever ran it, or has his rights, sees it.';
+COMMENT ON POLICY reader ON eventkit.run_history IS 'That all was maintained, and when, is seen by everybody: the owners of parents that another role maintains need to know.';
+COMMENT ON POLICY remover ON eventkit.run_history IS 'Whoever ran it, or has his rights, removes it.';
+COMMENT ON POLICY writer ON eventkit.run_history IS 'Rows are of the writer''s own runs, of parents of his own, and not of the future.';
 COMMENT ON POLICY owner ON eventkit.run_history IS 'The owner of a parent sees what was done to it.';
 
 CREATE FUNCTION eventkit.note_run(action text, parent regclass, started_at timestamptz, partitions int, rows bigint, failure jsonb) RETURNS void
@@ -160,8 +172,6 @@ $$;
 COMMENT ON PROCEDURE eventkit.maintain_parent(regclass, timestamptz, interval, text, int, bigint, jsonb) IS
 'Does the work of maintain for one parent and tells partitions, rows and the first failure. CALL eventkit.maintain_parent(''app.events'', now(), ''2 seconds'', current_setting(''search_path''), NULL, NULL, NULL)';
 
-REVOKE EXECUTE ON PROCEDURE eventkit.maintain_parent(regclass, timestamptz, interval, text, int, bigint, jsonb) FROM PUBLIC;
-
 CREATE FUNCTION eventkit.never_before(parent regclass) RETURNS timestamptz
 STABLE PARALLEL RESTRICTED COST 100 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
@@ -218,6 +228,7 @@ DECLARE
   all_rows pg_catalog.int8 := 0;
   failures pg_catalog.int4 := 0;
   first_failure pg_catalog.jsonb;
+  told pg_catalog.text;
 BEGIN
   -- The primary does it; the standby gets it from there.
   IF pg_catalog.pg_is_in_recovery() THEN
@@ -232,6 +243,8 @@ BEGIN
       DETAIL = 'The work is that which is due at a time.',
       HINT = 'Leave it out: CALL eventkit.maintain().';
   END IF;
+  PERFORM eventkit.sweep_dropped_parents();
+  COMMIT;
   IF NOT eventkit.take_session_lock(what) THEN
     RAISE NOTICE 'maintain is running in another session; nothing was done';
     RETURN;
@@ -250,13 +263,15 @@ BEGIN
     END IF;
   END LOOP;
   COMMIT;
-  PERFORM eventkit.note_run('maintain', NULL, began, all_partitions, all_rows, first_failure);
+  told := pg_catalog.format('%s of %s parents could not be maintained in full', failures, pg_catalog.cardinality(parents));
+  -- Everybody sees this row, and a message may name what is not for everybody.
+  PERFORM eventkit.note_run('maintain', NULL, began, all_partitions, all_rows, first_failure OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('message', told));
   PERFORM eventkit.clean_run_history(keep_history);
   COMMIT;
   PERFORM eventkit.release_session_lock(what);
   IF failures OPERATOR(pg_catalog.>) 0 THEN
     RAISE WARNING USING
-      MESSAGE = pg_catalog.format('%s of %s parents could not be maintained in full', failures, pg_catalog.cardinality(parents)),
+      MESSAGE = told,
       HINT = 'See why with: SELECT * FROM eventkit.run_history WHERE sqlstate IS NOT NULL ORDER BY id DESC.';
   END IF;
 END
@@ -266,6 +281,27 @@ COMMENT ON PROCEDURE eventkit.maintain(timestamptz, interval, interval) IS
 'Does what is due for every managed parent of the caller''s: makes partitions ahead, drains default partitions, retires what has expired. Each step is a transaction of its own, one that fails stops no other, and run_history tells what was done. Does nothing on a standby. CALL eventkit.maintain()';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.maintain(timestamptz, interval, interval) FROM PUBLIC;
+
+CREATE FUNCTION eventkit.crontab_line(schedule text) RETURNS text
+STABLE STRICT PARALLEL SAFE COST 10 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  database text := current_database();
+BEGIN
+  -- A name that the shell, psql or crontab would read as more than a name. No backslash is written here: it is read with the
+  -- session's standard_conforming_strings.
+  IF database !~ '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' THEN
+    database := format('dbname=%1$s%2$s%1$s', chr(39), replace(replace(database, chr(92), chr(92) || chr(92)), chr(39), chr(92) || chr(39)));
+    database := chr(39) || replace(database, chr(39), chr(39) || chr(92) || chr(39) || chr(39)) || chr(39);
+    database := replace(database, '%', chr(92) || '%');
+  END IF;
+  RETURN format('%s psql -X -d %s -c %L', schedule, database, 'CALL eventkit.maintain()');
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.crontab_line(text) IS
+'Writes the line for crontab that maintains the parents of this database. SELECT eventkit.crontab_line(''5 * * * *'')';
 
 CREATE FUNCTION eventkit.schedule_maintenance(schedule text DEFAULT '5 * * * *') RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -281,8 +317,8 @@ BEGIN
     RAISE WARNING USING
       MESSAGE = format('nothing is scheduled: extension pg_cron is not in database %I', current_database()),
       DETAIL = 'pg_cron starts commands by the clock; without it something else has to.',
-      HINT = format('Where pg_cron is in another database, there: SELECT cron.schedule_in_database(''eventkit.maintain'', %L, ''CALL eventkit.maintain()'', %L). Without pg_cron, a line for crontab: %s psql -d %s -c ''CALL eventkit.maintain()''.',
-        schedule, current_database(), schedule, current_database());
+      HINT = format('Where pg_cron is in another database, there: SELECT cron.schedule_in_database(''eventkit.maintain'', %L, ''CALL eventkit.maintain()'', %L). Without pg_cron, a line for crontab: %s.',
+        schedule, current_database(), eventkit.crontab_line(schedule));
     RETURN NULL;
   END IF;
   EXECUTE 'SELECT cron.schedule(''eventkit.maintain'', $1, ''CALL eventkit.maintain()'')' INTO job USING schedule;
@@ -291,7 +327,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.schedule_maintenance(text) IS
-'Registers CALL eventkit.maintain() in pg_cron, by its clock (GMT unless cron.timezone says otherwise), and returns the job''s number; again changes the schedule. Without pg_cron it warns, says what to run instead, and returns NULL. SELECT eventkit.schedule_maintenance(''5 * * * *'')';
+'Registers CALL eventkit.maintain() in pg_cron, by its clock (GMT; later versions have a setting cron.timezone), and returns the job''s number; again changes the schedule. Without pg_cron it warns, says what to run instead, and returns NULL. SELECT eventkit.schedule_maintenance(''5 * * * *'')';
 
 REVOKE EXECUTE ON FUNCTION eventkit.schedule_maintenance(text) FROM PUBLIC;
 

@@ -1,5 +1,18 @@
 -- manage_partitions and unmanage_partitions: the settings of a parent, and the partitions that they call for now.
 
+CREATE FUNCTION eventkit.sweep_dropped_parents() RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM eventkit.partition_settings s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
+  DELETE FROM eventkit.partition_departures d WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = d.parent);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.sweep_dropped_parents() IS
+'Removes the settings of dropped parents and the departures of their partitions; manage_partitions, unmanage_partitions and maintain do so. SELECT eventkit.sweep_dropped_parents()';
+
 CREATE FUNCTION eventkit.write_partition_settings(
   parent regclass, period interval, time_zone text, premake int, retention interval, on_expiry text, expired_schema name, key_unit text,
   archive_with regprocedure)
@@ -10,7 +23,7 @@ AS $$
 DECLARE
   statement text;
 BEGIN
-  DELETE FROM eventkit.partition_settings s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
+  PERFORM eventkit.sweep_dropped_parents();
   SELECT p.statement INTO statement
     FROM eventkit.plan_manage_partitions($1, $2, $3, $4, $5, $6, $7, $8, $9) p WHERE p.step = 1;
   EXECUTE statement;
@@ -70,20 +83,16 @@ $$;
 COMMENT ON FUNCTION eventkit.missing_partitions(regclass) IS
 'Lists the periods from the present one to those ahead that a managed parent has no partition for, by what the clocks show at their beginning; warns of those that are covered in part. SELECT * FROM eventkit.missing_partitions(''app.events'')';
 
-CREATE PROCEDURE eventkit.manage_partitions(
-  parent regclass, period interval DEFAULT '1 day', time_zone text DEFAULT 'UTC', premake int DEFAULT 7,
-  retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema name DEFAULT NULL, key_unit text DEFAULT NULL,
-  lock_timeout interval DEFAULT '2 seconds', archive_with regprocedure DEFAULT NULL)
+CREATE PROCEDURE eventkit.manage_parent(
+  parent regclass, period interval, time_zone text, premake int, retention interval, on_expiry text, expired_schema name, key_unit text,
+  lock_timeout interval, archive_with regprocedure, caller_search_path text)
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
   missing pg_catalog.timestamp[];
   one pg_catalog.timestamp;
 BEGIN
-  PERFORM eventkit.refuse_read_only('manage_partitions');
-  PERFORM eventkit.lock_timeout_setting(lock_timeout);
   PERFORM eventkit.write_partition_settings(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, archive_with);
   IF alone THEN
     COMMIT;
@@ -95,6 +104,24 @@ BEGIN
       COMMIT;
     END IF;
   END LOOP;
+END
+$$;
+
+COMMENT ON PROCEDURE eventkit.manage_parent(regclass, interval, text, int, interval, text, name, text, interval, regprocedure, text) IS
+'Does the work of manage_partitions and of the end of convert_table. CALL eventkit.manage_parent(''app.events'', ''1 day'', ''UTC'', 7, NULL, ''detach'', NULL, NULL, ''2 seconds'', NULL, current_setting(''search_path''))';
+
+CREATE PROCEDURE eventkit.manage_partitions(
+  parent regclass, period interval DEFAULT '1 day', time_zone text DEFAULT 'UTC', premake int DEFAULT 7,
+  retention interval DEFAULT NULL, on_expiry text DEFAULT 'detach', expired_schema name DEFAULT NULL, key_unit text DEFAULT NULL,
+  lock_timeout interval DEFAULT '2 seconds', archive_with regprocedure DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+BEGIN
+  PERFORM eventkit.refuse_read_only('manage_partitions');
+  PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  CALL eventkit.manage_parent(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, lock_timeout, archive_with, caller_search_path);
 END
 $$;
 
@@ -110,26 +137,18 @@ CREATE PROCEDURE eventkit.unmanage_partitions(parent regclass)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  owner name;
 BEGIN
   PERFORM eventkit.refuse_read_only('unmanage_partitions');
   IF parent IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'argument "parent" must not be NULL',
       DETAIL = 'The table has to be named.', HINT = 'CALL eventkit.unmanage_partitions(''app.events'').';
   END IF;
-  SELECT pg_get_userbyid(c.relowner) INTO owner FROM pg_class c WHERE c.oid = parent AND NOT pg_has_role(c.relowner, 'USAGE');
-  IF owner IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-      MESSAGE = format('argument "parent": must be owner of %s', parent),
-      DETAIL = format('The current role is %I, the owner is %I.', current_user, owner),
-      HINT = format('Become the owner first: SET ROLE %I.', owner);
-  END IF;
-  DELETE FROM eventkit.partition_settings s
-    WHERE s.parent = unmanage_partitions.parent OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
+  PERFORM eventkit.check_owner(parent, 'parent');
+  DELETE FROM eventkit.partition_settings s WHERE s.parent = unmanage_partitions.parent;
   IF NOT FOUND THEN
     RAISE NOTICE '% is not managed', parent;
   END IF;
+  PERFORM eventkit.sweep_dropped_parents();
 END
 $$;
 
@@ -137,3 +156,21 @@ COMMENT ON PROCEDURE eventkit.unmanage_partitions(regclass) IS
 'Ends the management of a parent: its settings go, its partitions stay as they are. CALL eventkit.unmanage_partitions(''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.unmanage_partitions(regclass) FROM PUBLIC;
+
+CREATE FUNCTION eventkit.plan_unmanage_partitions(parent regclass) RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 100 ROWS 1 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM eventkit.check_owner(parent, 'parent');
+  RETURN QUERY
+    SELECT 1, CASE WHEN s.parent IS NOT NULL THEN format('DELETE FROM eventkit.partition_settings WHERE parent = %L::pg_catalog.regclass', t.name) END,
+      NULL::text, t.name, CASE WHEN s.parent IS NOT NULL THEN 'the settings; partitions stay as they are' ELSE 'it is not managed' END
+    FROM (SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = parent) t
+    LEFT JOIN eventkit.partition_settings s ON s.parent = parent;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.plan_unmanage_partitions(regclass) IS
+'Shows the step of unmanage_partitions without doing it. SELECT * FROM eventkit.plan_unmanage_partitions(''app.events'')';

@@ -1,5 +1,6 @@
 -- Plans: their rows, and what runs the steps of one transaction. The functions here run as the invoker and can do
--- nothing that their caller could not type himself: EXECUTE stays with PUBLIC, so that a grant on the procedures is enough.
+-- nothing that their caller could not type himself: EXECUTE stays with PUBLIC, so that a grant on one procedure is enough for
+-- all that it does. No procedure that has to be granted calls another such.
 
 CREATE TYPE eventkit.plan_step AS (step int, statement text, lock text, target text, reason text);
 

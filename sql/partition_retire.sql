@@ -13,8 +13,22 @@ CREATE TABLE eventkit.partition_departures (
 );
 
 ALTER TABLE eventkit.partition_departures ENABLE ROW LEVEL SECURITY;
-CREATE POLICY owner ON eventkit.partition_departures USING (
-  COALESCE((SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) parent), false)
+-- The partition is the key: a row for one of another parent would stop its retirement for ever.
+CREATE POLICY owner ON eventkit.partition_departures FOR SELECT USING (
+  eventkit.owns_table(parent) OR eventkit.owns_table(partition) OR eventkit.owns_table(parent) IS NULL
+);
+CREATE POLICY beginner ON eventkit.partition_departures FOR INSERT WITH CHECK (
+  eventkit.owns_table(parent) AND EXISTS (
+    SELECT FROM pg_catalog.pg_inherits i
+    WHERE i.inhrelid OPERATOR(pg_catalog.=) partition::pg_catalog.oid AND i.inhparent OPERATOR(pg_catalog.=) parent::pg_catalog.oid)
+);
+CREATE POLICY changer ON eventkit.partition_departures FOR UPDATE USING (eventkit.owns_table(parent) OR eventkit.owns_table(partition)) WITH CHECK (
+  eventkit.owns_table(parent) AND (eventkit.owns_table(partition) OR EXISTS (
+    SELECT FROM pg_catalog.pg_inherits i
+    WHERE i.inhrelid OPERATOR(pg_catalog.=) partition::pg_catalog.oid AND i.inhparent OPERATOR(pg_catalog.=) parent::pg_catalog.oid))
+);
+CREATE POLICY remover ON eventkit.partition_departures FOR DELETE USING (
+  eventkit.owns_table(parent) OR eventkit.owns_table(partition) OR eventkit.owns_table(parent) IS NULL
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON eventkit.partition_departures TO PUBLIC;
 
@@ -33,7 +47,10 @@ COMMENT ON COLUMN eventkit.partition_departures.archive IS 'The procedure that h
 COMMENT ON COLUMN eventkit.partition_departures.archived_since IS 'The first transaction whose rows the procedure may not have seen.';
 COMMENT ON COLUMN eventkit.partition_departures.archived_as IS 'The number of the table then; where it has another one, from a dump, the number of the transaction means nothing.';
 COMMENT ON COLUMN eventkit.partition_departures.begun_at IS 'When it was begun.';
-COMMENT ON POLICY owner ON eventkit.partition_departures IS 'Whoever has the rights of the parent''s owner sees and changes its rows.';
+COMMENT ON POLICY owner ON eventkit.partition_departures IS 'Whoever has the rights of the owner of either sees them, and whoever removes those of a dropped parent.';
+COMMENT ON POLICY beginner ON eventkit.partition_departures IS 'Only partitions of a parent leave it, when its owner says so.';
+COMMENT ON POLICY changer ON eventkit.partition_departures IS 'The owner of the parent changes them, for partitions of that parent or tables of his own.';
+COMMENT ON POLICY remover ON eventkit.partition_departures IS 'Whoever has the rights of the owner of either removes them; those of a dropped parent are anybody''s to remove.';
 
 CREATE FUNCTION eventkit.check_unreferenced(parent regclass, relation regclass, condition text DEFAULT NULL) RETURNS void
 STABLE PARALLEL RESTRICTED COST 100000 LANGUAGE plpgsql
@@ -342,8 +359,6 @@ $$;
 
 COMMENT ON PROCEDURE eventkit.retire_partitions(regclass, timestamptz, timestamptz, text, interval, text, int, jsonb) IS
 'Does the work of drop_old_partitions and tells how many partitions were retired and the first failure. CALL eventkit.retire_partitions(''app.events'', NULL, now(), NULL, ''2 seconds'', current_setting(''search_path''), NULL, NULL)';
-
-REVOKE EXECUTE ON PROCEDURE eventkit.retire_partitions(regclass, timestamptz, timestamptz, text, interval, text, int, jsonb) FROM PUBLIC;
 
 CREATE PROCEDURE eventkit.drop_old_partitions(
   parent regclass, older_than timestamptz DEFAULT NULL, archive regprocedure DEFAULT NULL, lock_timeout interval DEFAULT '2 seconds')

@@ -37,7 +37,7 @@ COMMENT ON TABLE eventkit.partition_settings IS
 COMMENT ON COLUMN eventkit.partition_settings.parent IS 'The partitioned table.';
 COMMENT ON COLUMN eventkit.partition_settings.period IS 'How much time one partition holds.';
 COMMENT ON COLUMN eventkit.partition_settings.time_zone IS 'The zone whose clocks tell where a period begins.';
-COMMENT ON COLUMN eventkit.partition_settings.premake IS 'How many periods behind the present one have partitions.';
+COMMENT ON COLUMN eventkit.partition_settings.premake IS 'How many periods after the present one have partitions.';
 COMMENT ON COLUMN eventkit.partition_settings.retention IS 'How long rows are kept after their period has ended; NULL for ever.';
 COMMENT ON COLUMN eventkit.partition_settings.on_expiry IS 'What becomes of an expired partition: detach, drop or move.';
 COMMENT ON COLUMN eventkit.partition_settings.expired_schema IS 'The schema that expired partitions are moved to.';

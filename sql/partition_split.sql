@@ -54,6 +54,7 @@ DECLARE
   copies text;
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($2), true);
+  PERFORM eventkit.check_owner("table", 'table');
   SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, "table") ORDER BY t.tgname)
       || array_agg(DISTINCT format('DROP FUNCTION %s', t.tgfoid::regprocedure))
       || array_agg(DISTINCT format('DROP TABLE %s', l.oid::regclass))

@@ -83,6 +83,98 @@ fn each_thing_that_is_wrong_has_a_row_and_its_hint_mends_it() {
     }
 }
 
+/// Asserts that there is one row, that it says this, and that none is left when its hint was executed.
+fn mends(s: &Session, says: &str) {
+    let found = lines(s, "SELECT what FROM eventkit.partition_health");
+    assert!(found.len() == 1 && found[0].contains(says), "{says}: {found:?}");
+    let hint = value(s, "SELECT hint FROM eventkit.partition_health");
+    s.query(&hint).unwrap_or_else(|failure| panic!("{failure}\n{hint}"));
+    assert_eq!(what(s), "", "{hint}");
+}
+
+#[test]
+fn a_hint_is_the_statement_that_mends_it() {
+    let (_db, s) = open("CREATE TABLE e (id int, at timestamptz NOT NULL) PARTITION BY RANGE (at)");
+    s.query("CALL eventkit.manage_partitions('e', premake => 1)").unwrap();
+    s.query("CALL eventkit.maintain()").unwrap();
+    let today = value(&s, "SELECT 'e_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')");
+    assert_eq!(what(&s), "");
+    // A departure that was interrupted: of a parent with a retention and of one without.
+    for retention in ["NULL", "'30 days'"] {
+        s.query(&format!("UPDATE eventkit.partition_settings SET retention = {retention}, on_expiry = 'drop'"))
+            .unwrap();
+        s.query("CREATE TABLE leaving (LIKE e); INSERT INTO leaving VALUES (1, now())").unwrap();
+        s.query("INSERT INTO eventkit.partition_departures (partition, parent, on_expiry, begun_at) VALUES ('leaving', 'e', 'drop', now() - interval '2 hours')").unwrap();
+        mends(&s, "the departure of public.leaving was interrupted");
+        assert_eq!(value(&s, "SELECT to_regclass('leaving') IS NULL"), "t");
+    }
+    s.query("UPDATE eventkit.partition_settings SET retention = NULL").unwrap();
+    // One that was given up before the detach is a partition as others are.
+    s.query(&format!("INSERT INTO eventkit.partition_departures (partition, parent, on_expiry, begun_at) VALUES ('{today}', 'e', 'drop', now() - interval '2 hours')")).unwrap();
+    assert_eq!(what(&s), "");
+    s.query("DELETE FROM eventkit.partition_departures").unwrap();
+    // A foreign key that a split has left with the partitions.
+    s.query("CREATE TABLE ids (id int PRIMARY KEY); INSERT INTO ids VALUES (1); ALTER TABLE e ADD CONSTRAINT of_ids FOREIGN KEY (id) REFERENCES ids").unwrap();
+    s.query("SELECT eventkit.loosen_foreign_keys('e'); SELECT eventkit.prove_foreign_key('public.' || i.inhrelid::regclass::text, 'of_ids') FROM pg_inherits i WHERE i.inhparent = 'e'::regclass").unwrap();
+    mends(&s, "foreign key of_ids of the partitions waits to be that of public.e");
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_constraint WHERE conname = 'of_ids' AND conrelid = 'e'::regclass AND convalidated"
+        ),
+        "1"
+    );
+    // An index of a partition that was not built to its end.
+    s.query("INSERT INTO e VALUES (1, now()), (1, now())").unwrap();
+    fails(&s, &format!("CREATE UNIQUE INDEX CONCURRENTLY alone ON {today} (id)"));
+    s.query("DELETE FROM e").unwrap();
+    mends(&s, "index public.alone of public.");
+    assert_eq!(value(&s, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'alone'::regclass"), "t");
+}
+
+#[test]
+fn times_before_the_retention_are_no_gap() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); CREATE TABLE notes (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e)",
+    );
+    s.query("CALL eventkit.manage_partitions('e', premake => 1, retention => '10 days', on_expiry => 'drop')").unwrap();
+    s.query("CALL eventkit.create_partitions('e', now() - interval '30 days', now())").unwrap();
+    s.query("INSERT INTO e VALUES (1, now() - interval '20 days'); INSERT INTO notes SELECT id, at FROM e").unwrap();
+    let partitions = || value(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'e'::regclass");
+    s.query("CALL eventkit.maintain()").unwrap();
+    // Those of ten days, of today and tomorrow, and the one that the note needs.
+    assert_eq!(partitions(), "13");
+    let found = lines(&s, "SELECT what FROM eventkit.partition_health WHERE what ~ 'no partition between'");
+    assert_eq!(found, Vec::<String>::new());
+    // One that begins before and ends behind it begins there.
+    s.query("DO $$ DECLARE t text; BEGIN FOR t IN SELECT partition::text FROM eventkit.partitions WHERE to_time BETWEEN now() - interval '19 days' AND now() - interval '5 days' LOOP EXECUTE 'ALTER TABLE e DETACH PARTITION ' || t; EXECUTE 'DROP TABLE ' || t; END LOOP; END $$").unwrap();
+    let hint = value(&s, "SELECT hint FROM eventkit.partition_health WHERE what ~ 'no partition between'");
+    s.query(&hint).unwrap();
+    assert_eq!(partitions(), "13");
+    s.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(partitions(), "13", "nothing is retired that a hint has made");
+    assert_eq!(
+        lines(&s, "SELECT what FROM eventkit.partition_health WHERE what ~ 'no partition between'"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_gap_of_keys_without_a_zone_is_mended_by_its_hint() {
+    for zone in ["America/New_York", "Asia/Kolkata"] {
+        let (_db, s) = open("CREATE TABLE h (at timestamp) PARTITION BY RANGE (at)");
+        s.query(&format!(
+            "CALL eventkit.manage_partitions('h', period => '1 hour', time_zone => '{zone}', premake => 1)"
+        ))
+        .unwrap();
+        s.query("CALL eventkit.maintain()").unwrap();
+        s.query("CALL eventkit.create_partitions('h', now() - interval '3 hours', now() - interval '2 hours')")
+            .unwrap();
+        s.query("DO $$ DECLARE t text := (SELECT partition::text FROM eventkit.partitions ORDER BY from_time OFFSET 1 LIMIT 1); BEGIN EXECUTE 'DROP TABLE ' || t; END $$").unwrap();
+        mends(&s, "no partition between");
+    }
+}
+
 #[test]
 fn a_failure_of_the_last_run_is_shown_until_it_is_mended() {
     let (_db, s) = open(
@@ -111,6 +203,59 @@ fn one_sees_what_is_ones_own() {
 }
 
 #[test]
+fn runs_count_for_the_parents_whose_owners_rights_they_had() {
+    let (db, s) = open("CREATE SCHEMA app");
+    let role = |name: &str| format!("{name}_{}", db.name);
+    let (owner, guest) = (role("owner"), role("guest"));
+    for name in [&owner, &guest] {
+        s.query(&format!("CREATE ROLE {name} LOGIN; GRANT ALL ON SCHEMA app TO {name}; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {name}")).unwrap();
+    }
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    as_owner.query("CREATE TABLE app.e (at timestamptz) PARTITION BY RANGE (at)").unwrap();
+    as_owner.query("CALL eventkit.manage_partitions('app.e', premake => 0)").unwrap();
+    as_guest.query("CREATE TABLE app.g (at timestamptz) PARTITION BY RANGE (at)").unwrap();
+    as_guest.query("CALL eventkit.manage_partitions('app.g', premake => 0)").unwrap();
+    assert_eq!((what(&as_owner), what(&s)), ("warning|maintain has never run".to_owned(), what(&as_guest)));
+    // What a guest says of himself is true of himself alone.
+    as_guest.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(what(&as_guest), "");
+    assert_eq!(what(&as_owner), "warning|maintain has never run");
+    assert_eq!(what(&s), "warning|maintain has never run for app.e");
+    // The superuser maintains all of them.
+    s.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(what(&as_owner), "");
+    as_owner.query("DO $$ DECLARE t text := (SELECT partition::text FROM eventkit.partitions WHERE parent = 'app.e'::regclass); BEGIN EXECUTE 'DROP TABLE ' || t; EXECUTE 'CREATE TABLE ' || t || ' ()'; END $$").unwrap();
+    s.query("CALL eventkit.maintain()").unwrap();
+    let failed = "warning|the last premake of app.e failed: relation";
+    assert!(what(&as_owner).contains(failed) && what(&s).contains(failed), "{}", what(&as_owner));
+    assert_eq!(what(&as_guest), "");
+    // A later run of the guest's hides nothing.
+    as_guest.query("CALL eventkit.maintain()").unwrap();
+    assert!(what(&as_owner).contains(failed) && what(&s).contains(failed), "{}", what(&s));
+    // A run that was stopped before its end hides nothing either.
+    s.query("DELETE FROM eventkit.run_history WHERE action = 'maintain'").unwrap();
+    assert!(what(&as_owner).contains(failed), "{}", what(&as_owner));
+}
+
+#[test]
+fn a_superuser_who_looks_lends_nothing() {
+    let (db, s) = open("");
+    let owner = format!("owner_{}", db.name);
+    s.query(&format!("CREATE ROLE {owner} LOGIN; GRANT ALL ON SCHEMA public TO {owner}")).unwrap();
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    // The planner runs it for whoever reads the table.
+    as_owner.query("CREATE FUNCTION who() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN IF current_user = 'postgres' THEN RAISE EXCEPTION 'lent'; END IF; RETURN true; END $$").unwrap();
+    as_owner.query("CREATE TABLE e (id int, at timestamptz) PARTITION BY RANGE (at); CREATE TABLE rest PARTITION OF e DEFAULT; CREATE INDEX ON rest (id) WHERE who(); INSERT INTO e VALUES (1, '2024-01-01')").unwrap();
+    s.query("INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry) VALUES ('e', '1 day', 'UTC', 0, 'detach')").unwrap();
+    s.query("SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0").unwrap();
+    assert!(fails(&s, "SELECT FROM rest LIMIT 1").message.contains("lent"), "so it is when he reads the table himself");
+    assert!(!what(&s).contains("cannot be checked"), "{}", what(&s));
+    assert!(what(&s).contains("default partition public.rest holds rows"), "{}", what(&s));
+    assert_eq!(what(&s), what(&as_owner));
+}
+
+#[test]
 fn the_chart_has_a_bar_for_each_period() {
     let (_db, s) = open("CREATE TABLE e (id int, at timestamptz) PARTITION BY RANGE (at)");
     s.query("CALL eventkit.create_partitions('e', '2024-01-01 00:00Z', '2024-01-04 00:00Z')").unwrap();
@@ -128,4 +273,27 @@ fn the_chart_has_a_bar_for_each_period() {
     s.query("ANALYZE old").unwrap();
     let chart = lines(&s, "SELECT eventkit.partition_chart('old', width => 8)");
     assert_eq!(chart.first().map(String::as_str), Some("before 2024-02-01  1  ████████"), "{chart:?}");
+}
+
+#[test]
+fn the_chart_names_periods_as_the_clocks_of_the_parent_do() {
+    for zone in ["America/New_York", "Asia/Kolkata", "UTC"] {
+        for (key, unit) in
+            [("date", "NULL"), ("timestamp", "NULL"), ("timestamptz", "NULL"), ("bigint", "'ms'"), ("uuid", "NULL")]
+        {
+            let (_db, s) = open("");
+            s.query(&format!("CREATE TABLE d (at {key}) PARTITION BY RANGE (at)")).unwrap();
+            s.query(&format!("INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry, key_unit) VALUES ('d', '1 day', '{zone}', 0, 'detach', {unit})")).unwrap();
+            s.query(&format!("SET TimeZone = '{zone}'; CALL eventkit.create_partitions('d', '2024-01-01 12:00', '2024-01-02 12:00'); ANALYZE d")).unwrap();
+            assert_eq!(
+                lines(&s, "SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid ORDER BY 1"),
+                ["d_20240101", "d_20240102"],
+                "{zone} {key}"
+            );
+            s.query("SET TimeZone = 'Pacific/Apia'").unwrap();
+            let chart: Vec<_> =
+                lines(&s, "SELECT eventkit.partition_chart('d')").iter().map(|l| l[..10].to_owned()).collect();
+            assert_eq!(chart, ["2024-01-01", "2024-01-02"], "{zone} {key}");
+        }
+    }
 }

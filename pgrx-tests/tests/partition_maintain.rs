@@ -3,8 +3,10 @@
 
 mod common;
 
-use common::{fails, lines, number, open, value};
-use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
+use common::plan::run_by_hand;
+use common::stops::holds;
+use common::{fails, lines, number, open, value, victims};
+use eventkit_tests::{ClusterBuilder, PgVersion, Session, packages, shared, wait};
 use std::time::{Duration, Instant};
 
 /// Three managed parents; the second has a stranger where its partition of today belongs.
@@ -122,10 +124,93 @@ fn owners_maintain_their_own_and_see_their_own() {
     );
     assert_eq!(partitions(&s, "c"), "0227 0228 0229 0301");
     s.query(CALL).unwrap();
-    assert_eq!(history(&as_owner).len(), 3, "of others' parents nothing is seen");
+    assert_eq!(history(&as_owner)[3..], ["maintain|NULL|9|0|42P07"], "of others' parents nothing is seen");
+    let whole = "SELECT message FROM eventkit.run_history WHERE sqlstate IS NOT NULL";
+    assert_eq!(lines(&as_owner, whole), ["1 of 3 parents could not be maintained in full"]);
     assert_eq!(lines(&as_owner, "DELETE FROM eventkit.run_history RETURNING 1").len(), 3);
     assert!(number(&s, "SELECT count(*) FROM eventkit.run_history") >= 3);
     assert_eq!(fails(&as_owner, "INSERT INTO eventkit.run_history (action, started_at, duration, partitions, rows, run_by) VALUES ('maintain', now(), '0', 0, 0, 'postgres'::regrole)").sqlstate, "42501");
+}
+
+#[test]
+fn what_is_planned_is_what_is_done() {
+    for victim in victims::maintain() {
+        let start = victim.prepare(shared::cluster().unwrap(), "");
+        let (_, expected) = victim.unharmed(&start);
+        let s = start.copy(1);
+        let before = holds(&s);
+        let plan = "SELECT statement FROM eventkit.plan_maintain('2024-01-04 18:00Z') ORDER BY step";
+        lines(&s, plan);
+        assert_eq!(holds(&s), before, "a plan does nothing");
+        run_by_hand(&s, plan);
+        victim.is_true(&s, &victim.done, "by hand");
+        assert_eq!(holds(&s), expected);
+        assert_eq!(lines(&s, plan), Vec::<String>::new(), "nothing is left to do");
+    }
+}
+
+#[test]
+fn a_plan_shows_every_parent_of_the_callers_and_what_stands_in_the_way() {
+    let (db, s) = open(PARENTS);
+    let owner = format!("owner_{}", db.name);
+    s.query(&format!("CREATE ROLE {owner} LOGIN; GRANT ALL ON SCHEMA public TO {owner}; ALTER TABLE a OWNER TO {owner}; ALTER TABLE rest OWNER TO {owner}; GRANT SELECT ON b, c TO {owner}")).unwrap();
+    // A function of the owner's that the planner runs; the superuser lends it nothing.
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    as_owner.query("CREATE FUNCTION who() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN IF current_user = 'postgres' THEN RAISE EXCEPTION 'lent'; END IF; RETURN true; END $$").unwrap();
+    as_owner.query("CREATE INDEX ON rest (id) WHERE who()").unwrap();
+    let plan = |s: &Session, what: &str| {
+        lines(s, &format!("SELECT {what} FROM eventkit.plan_maintain('2024-03-10 18:00Z') ORDER BY step"))
+    };
+    let shown = plan(&s, "statement, reason").join("\n");
+    for made in ["a_20240311", "a_20240307", "b_20240313", "c_20240312"] {
+        assert!(shown.contains(made), "{made}: {shown}");
+    }
+    let stranger = "NULL|relation \"public\".\"b_20240311\" exists already and is no partition";
+    assert!(shown.contains(stranger), "{shown}");
+    assert!(!shown.contains("lent"), "{shown}");
+    assert!(shown.contains("DETACH PARTITION \"public\".\"c_20240228\""), "{shown}");
+    assert!(!shown.contains("c_20240229\""), "{shown}");
+    let numbers = plan(&s, "step");
+    assert_eq!(numbers, (1..=numbers.len()).map(|n| n.to_string()).collect::<Vec<_>>());
+    let his = plan(&as_owner, "statement, target").join("\n");
+    assert!(his.contains("a_20240311") && !his.contains("b_2024") && !his.contains("c_2024"), "{his}");
+    // One that cannot be read stops no other.
+    s.query("UPDATE eventkit.partition_settings SET time_zone = 'Nowhere/Else' WHERE parent = 'a'::regclass").unwrap();
+    let shown = plan(&s, "statement, target, reason").join("\n");
+    assert!(shown.contains("NULL|public.a|") && shown.contains("b_20240313"), "{shown}");
+    for call in ["'infinity'", "NULL"] {
+        assert_eq!(fails(&s, &format!("SELECT eventkit.plan_maintain({call})")).sqlstate, "22023", "{call}");
+    }
+}
+
+#[test]
+fn nobody_writes_history_of_what_is_not_his() {
+    let (db, s) = open(PARENTS);
+    let guest = format!("guest_{}", db.name);
+    s.query(&format!("CREATE ROLE {guest} LOGIN; GRANT ALL ON SCHEMA public TO {guest}; CREATE TABLE mine (at date) PARTITION BY RANGE (at); ALTER TABLE mine OWNER TO {guest}")).unwrap();
+    let as_guest = Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap();
+    let row = |columns: &str, values: &str, action: &str, parent: &str, at: &str, by: &str| {
+        format!(
+            "INSERT INTO eventkit.run_history ({columns}action, parent, started_at, duration, partitions, rows, run_by) OVERRIDING SYSTEM VALUE VALUES ({values}'{action}', {parent}, {at}, '0', 0, 0, '{by}'::regrole)"
+        )
+    };
+    for (forged, state) in [
+        (row("", "", "maintain", "NULL", "'infinity'", &guest), "42501"),
+        (row("", "", "maintain", "NULL", "'-infinity'", &guest), "42501"),
+        (row("", "", "maintain", "NULL", "now() + interval '1 hour'", &guest), "42501"),
+        (row("", "", "maintain", "NULL", "now()", "postgres"), "42501"),
+        (row("", "", "premake", "'a'::regclass", "now()", &guest), "42501"),
+        (row("", "", "premake", "'pg_class'::regclass", "now()", &guest), "42501"),
+        // The number of a run that is still to come.
+        (row("id, ", "2, ", "maintain", "NULL", "now()", &guest), "42501"),
+        (row("", "", "premake", "NULL", "now()", &guest), "23514"),
+        (row("", "", "maintain", "'mine'::regclass", "now()", &guest), "23514"),
+        (row("", "", "other", "'mine'::regclass", "now()", &guest), "23514"),
+    ] {
+        assert_eq!(fails(&as_guest, &forged).sqlstate, state, "{forged}");
+    }
+    as_guest.query(&row("", "", "premake", "'mine'::regclass", "now()", &guest)).unwrap();
+    assert_eq!(fails(&as_guest, "UPDATE eventkit.run_history SET started_at = 'infinity'").sqlstate, "42501");
 }
 
 #[test]
@@ -199,6 +284,38 @@ fn without_pg_cron_it_says_what_to_do() {
     assert_eq!(fails(&s, "SELECT eventkit.schedule_maintenance(NULL)").sqlstate, "22004");
 }
 
+#[test]
+fn the_line_for_crontab_runs_as_it_is_written() {
+    let cluster = shared::cluster().unwrap();
+    let maker = Session::open(cluster, "postgres", "maker").unwrap();
+    for name in ["plain_1", "Up-1.x", "sp ace", "o'dd%d=\\\"q", "-x", "postgresql://x"] {
+        maker.query(&format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""))).unwrap();
+        let s = Session::open(cluster, name, "main").unwrap();
+        s.query("CREATE EXTENSION pg_eventkit CASCADE").unwrap();
+        let connect = format!("dbname='{}'", name.replace('\\', "\\\\").replace('\'', "\\'"));
+        let said = cluster.psql(&connect, ["-c", "SELECT eventkit.schedule_maintenance('7 * * * *')"]).unwrap();
+        let said = String::from_utf8(said.stderr).unwrap();
+        let hint = said
+            .lines()
+            .find_map(|line| line.split_once("a line for crontab: 7 * * * * "))
+            .unwrap_or_else(|| panic!("{said}"));
+        // As cron reads it: a bare percent sign would end the line.
+        let line = hint.1.strip_suffix('.').unwrap().replace("\\%", "\u{1}");
+        assert!(!line.contains('%'), "{line}");
+        let psql = cluster.client_program("psql");
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.env("PATH", std::path::Path::new(psql.get_program()).parent().unwrap());
+        for (variable, set) in psql.get_envs() {
+            if let Some(set) = set {
+                shell.env(variable, set);
+            }
+        }
+        let ended = shell.args(["-c", &line.replace('\u{1}', "%")]).output().unwrap();
+        assert!(ended.status.success(), "{line}: {}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(value(&s, "SELECT count(*) FROM eventkit.run_history WHERE action = 'maintain'"), "1", "{name}");
+    }
+}
+
 /// The scheduler is Debian's package, so this is for the version that Debian has.
 #[test]
 fn the_scheduler_runs_it() {
@@ -216,6 +333,10 @@ fn the_scheduler_runs_it() {
     cluster.create_extension("jobs").unwrap();
     let s = Session::open(&cluster, "jobs", "main").unwrap();
     s.query("CREATE EXTENSION pg_cron").unwrap();
+    let package = packages::installed("postgresql-15-cron").unwrap().unwrap();
+    assert!(package.starts_with("1.4.2-"), "{package}");
+    // So 1.4.2 calls its SQL.
+    assert_eq!(value(&s, "SELECT extversion FROM pg_extension WHERE extname = 'pg_cron'"), "1.4-1");
     s.query("CREATE TABLE e (at timestamptz) PARTITION BY RANGE (at)").unwrap();
     s.query("CALL eventkit.manage_partitions('e', premake => 1, retention => '1 day', on_expiry => 'drop')").unwrap();
     s.query("CALL eventkit.create_partitions('e', now() - interval '4 days', now())").unwrap();

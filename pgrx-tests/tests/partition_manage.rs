@@ -37,8 +37,16 @@ fn managing_makes_the_partitions_of_now_and_ahead() {
         .unwrap();
     assert_eq!(settings(&s, "app.events"), "1 day UTC 9 90 days drop");
     assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partitions"), "10");
+    let plan = "SELECT statement, target FROM eventkit.plan_unmanage_partitions('app.events')";
+    s.query("BEGIN").unwrap();
+    let planned = lines(&s, plan).join("");
+    assert!(planned.ends_with("|app.events"), "{planned}");
+    s.query(planned.trim_end_matches("|app.events")).unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_settings"), "0");
+    s.query("ROLLBACK").unwrap();
     s.query("CALL eventkit.unmanage_partitions('app.events')").unwrap();
     assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_settings"), "0");
+    assert_eq!(lines(&s, plan), ["NULL|app.events"]);
     let _ = s.take_notices();
     s.query("CALL eventkit.unmanage_partitions('app.events')").unwrap();
     assert!(s.take_notices().join("").contains("is not managed"));
@@ -162,6 +170,7 @@ fn owners_change_settings_and_others_with_a_right_see_them() {
         let refused = fails(who, call);
         assert!(refused.message.contains("must be owner of \"app\".\"events\""), "{refused}");
         assert_eq!(fails(who, "CALL eventkit.unmanage_partitions('app.events')").sqlstate, "42501");
+        assert_eq!(fails(who, "SELECT eventkit.plan_unmanage_partitions('app.events')").sqlstate, "42501");
     }
     owner.query(call).unwrap();
     member.query("CALL eventkit.manage_partitions('app.events', premake => 2)").unwrap();

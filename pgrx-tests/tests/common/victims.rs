@@ -178,6 +178,53 @@ pub fn unpartition_table() -> Vec<Victim> {
     )]
 }
 
+/// Those that are done in one step, or in few.
+pub fn small() -> Vec<Victim> {
+    let managed = "INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry) VALUES ('e', '1 day', 'UTC', 0, 'detach');\n";
+    let captured = "CALL eventkit.backfill('src', 'e');\n";
+    let half_split = "CREATE TABLE e_changes (seq bigint, added boolean, changed e);
+    CREATE FUNCTION e_changes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+    CREATE TRIGGER eventkit_capture AFTER INSERT ON e FOR EACH ROW EXECUTE FUNCTION e_changes();
+";
+    vec![
+        victim(
+            8,
+            PARENT,
+            "CALL eventkit.create_partition('e', '2024-01-01')",
+            NO_STRAYS,
+            "to_regclass('e_20240101') IS NOT NULL",
+        ),
+        victim(
+            8,
+            PARENT,
+            "CALL eventkit.manage_partitions('e', period => '1 year', premake => 1)",
+            NO_STRAYS,
+            "(SELECT count(*) = 1 FROM eventkit.partition_settings) AND (SELECT count(*) = 3 FROM pg_inherits WHERE inhparent = 'e'::regclass)",
+        ),
+        victim(
+            0,
+            &format!("{PARENT}{managed}"),
+            "CALL eventkit.unmanage_partitions('e')",
+            NO_STRAYS,
+            "NOT EXISTS (SELECT FROM eventkit.partition_settings)",
+        ),
+        victim(
+            1,
+            &format!("{PARENT}{SOURCE}{captured}"),
+            "CALL eventkit.abandon_backfill('src', 'e')",
+            SAME_ROWS,
+            "NOT EXISTS (SELECT FROM eventkit.backfills) AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'src'::regclass)",
+        ),
+        victim(
+            1,
+            &format!("{PARENT}{half_split}"),
+            "SELECT eventkit.stop_capture('e')",
+            NO_STRAYS,
+            "to_regclass('e_changes') IS NULL",
+        ),
+    ]
+}
+
 /// One of each procedure.
 pub fn all() -> Vec<Victim> {
     [

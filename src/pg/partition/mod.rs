@@ -21,7 +21,8 @@ use eventkit_core::error::Result;
 use eventkit_core::partition::error;
 use pgrx::datum::{Date, Timestamp, TimestampWithTimeZone};
 
-pgrx::extension_sql_file!("../../../sql/partition_settings.sql", name = "partition_settings");
+pgrx::extension_sql_file!("../../../sql/ownership.sql", name = "ownership");
+pgrx::extension_sql_file!("../../../sql/partition_settings.sql", name = "partition_settings", requires = ["ownership"]);
 pgrx::extension_sql_file!(
     "../../../sql/partition_view.sql",
     name = "partition_view",
@@ -117,6 +118,11 @@ pgrx::extension_sql_file!(
     "../../../sql/partition_maintain.sql",
     name = "partition_maintain",
     requires = ["partition_retire", "partition_drain", "partition_manage", maintain::upcoming_partitions]
+);
+pgrx::extension_sql_file!(
+    "../../../sql/partition_maintain_plan.sql",
+    name = "partition_maintain_plan",
+    requires = ["partition_maintain"]
 );
 pgrx::extension_sql_file!(
     "../../../sql/partition_health.sql",

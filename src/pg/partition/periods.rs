@@ -87,7 +87,7 @@ pub fn of_day(target: &Target, day: i64) -> Result<Vec<Period>> {
     Ok(periods)
 }
 
-/// The instant up to which partitions are made ahead: the end of the period that is so many behind the present one.
+/// The instant up to which partitions are made ahead: the end of the period that is so many after the present one.
 ///
 /// Takes the parent and a number of periods. Raises what `plan::key_of` raises. Linear in the number.
 #[pg_extern(sql = r#"
