@@ -1,5 +1,29 @@
 -- What is wrong with the managed parents, and what they look like.
 
+CREATE FUNCTION eventkit.check_server(parent regclass, version_num int DEFAULT current_setting('server_version_num')::int)
+RETURNS TABLE (level text, what text, hint text)
+STABLE PARALLEL SAFE COST 100 ROWS 1 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  -- The minor versions that mended it, by the release notes of PostgreSQL.
+  SELECT 'critical', f.what, format('update the server to PostgreSQL %s.%s or later; then drop foreign key %I and add it again', $2 / 10000, f.mended, f.conname)
+  FROM (
+    SELECT k.conname, v.itself AS mended, format('foreign key %I of %s to itself is not enforced by PostgreSQL %s.%s', k.conname, $1, $2 / 10000, $2 % 10000) AS what
+    FROM (VALUES (15, 13, 9), (16, 9, 5), (17, 5, 1)) v (major, itself, detached) JOIN pg_constraint k
+      ON k.contype = 'f' AND k.conrelid = $1 AND k.confrelid = $1 AND k.conparentid = 0
+    WHERE $2 / 10000 = v.major AND $2 % 10000 < v.itself
+    UNION ALL
+    SELECT k.conname, v.detached, format('a partition that is detached from %s loses its foreign key %I with PostgreSQL %s.%s', $1, k.conname, $2 / 10000, $2 % 10000)
+    FROM (VALUES (15, 13, 9), (16, 9, 5), (17, 5, 1)) v (major, itself, detached) JOIN pg_constraint k
+      ON k.contype = 'f' AND k.conrelid = $1 AND k.confrelid <> $1 AND k.conparentid = 0
+    JOIN pg_class r ON r.oid = k.confrelid AND r.relkind = 'p'
+    WHERE $2 / 10000 = v.major AND $2 % 10000 < v.detached) f
+  ORDER BY f.what
+$$;
+
+COMMENT ON FUNCTION eventkit.check_server(regclass, int) IS
+'Names the faults of a server''s minor version that concern the foreign keys of a parent. SELECT * FROM eventkit.check_server(''app.events'')';
+
 CREATE FUNCTION eventkit.check_partitions(parent regclass) RETURNS TABLE (level text, what text, hint text)
 VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 5 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -67,6 +91,7 @@ BEGIN
       FROM eventkit.expired_partitions(parent, NULL, statement_timestamp() - interval '1 day') e (partition);
   END IF;
   -- Constraints and indexes.
+  RETURN QUERY SELECT f.level, f.what, f.hint FROM eventkit.check_server(parent) f;
   RETURN QUERY
     SELECT DISTINCT 'warning', format('foreign key %I of the partitions waits to be that of %s', w.name, parent), format('CALL eventkit.split_partition(%L)', parent)
     FROM eventkit.waiting_foreign_keys(parent) w ORDER BY 2;

@@ -237,6 +237,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("waiting_foreign_keys", "s", "r", 1000.0, false),
     ("check_batch_rows", "i", "s", 5.0, false),
     ("check_maintenance", "s", "r", 1000.0, false),
+    ("check_server", "s", "s", 100.0, false),
     ("check_partitions", "v", "u", 1_000_000.0, false),
     ("check_unreferenced", "s", "r", 100_000.0, false),
     ("default_left_behind", "s", "r", 100_000.0, false),

@@ -297,3 +297,25 @@ fn the_chart_names_periods_as_the_clocks_of_the_parent_do() {
         }
     }
 }
+
+#[test]
+fn faults_of_old_minor_versions_are_told_to_whom_they_concern() {
+    let (_db, s) = open(
+        "CREATE TABLE users (id int, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+         CREATE TABLE e (id int, at timestamptz, up int, up_at timestamptz, PRIMARY KEY (id, at), CONSTRAINT who FOREIGN KEY (id, at) REFERENCES users) PARTITION BY RANGE (at);
+         ALTER TABLE e ADD CONSTRAINT above FOREIGN KEY (up, up_at) REFERENCES e",
+    );
+    let told = |version: i32| lines(&s, &format!("SELECT what FROM eventkit.check_server('e', {version})"));
+    let (detached, itself) = (
+        "a partition that is detached from public.e loses its foreign key who with PostgreSQL 15.8",
+        "foreign key above of public.e to itself is not enforced by PostgreSQL 15.8",
+    );
+    assert_eq!(told(150_008), [detached, itself]);
+    assert_eq!(told(150_009), [itself.replace("15.8", "15.9")]);
+    for (version, many) in
+        [(150_013, 0), (160_004, 2), (160_008, 1), (160_009, 0), (170_000, 2), (170_005, 0), (180_000, 0)]
+    {
+        assert_eq!(told(version).len(), many, "{version}");
+    }
+    assert!(lines(&s, "SELECT what FROM eventkit.check_server('users', 150008)").is_empty());
+}
