@@ -342,23 +342,21 @@ $$;
 COMMENT ON FUNCTION eventkit.refuse_failed_periods(jsonb[], regclass, regclass) IS
 'Raises the error of the periods that a backfill or catch_up has passed over, if there are any, after the lock is given back. SELECT eventkit.refuse_failed_periods(''{}'', ''public.events'', ''app.events'')';
 
-CREATE FUNCTION eventkit.close_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
+CREATE FUNCTION eventkit.warn_differences(source regclass, parent regclass, left_alone boolean) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  changes regclass;
   periods text;
 BEGIN
-  PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
-  PERFORM eventkit.warn_left_behind(source, parent);
-  SELECT b.changes INTO changes FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2;
   -- Each period was verified when it was copied. While changes wait the two tables differ anyway.
-  IF changes IS NULL OR EXISTS (
+  IF NOT left_alone OR EXISTS (
     SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.row_count IS NULL)
   THEN
     SELECT string_agg(format('%s: %s in source, %s in parent', eventkit.period_label(d.period), d.source_rows, d.parent_rows), '; ' ORDER BY d.period DESC)
-      INTO periods FROM eventkit.backfill_differences(source, parent) d;
+      INTO periods FROM eventkit.backfill_differences(source, parent) d
+      WHERE NOT left_alone OR EXISTS (
+        SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.period = d.period AND p.row_count IS NULL);
     IF periods IS NOT NULL THEN
       RAISE WARNING USING
         MESSAGE = format('periods of %s and %s differ: %s', source, parent, periods),
@@ -366,6 +364,23 @@ BEGIN
         HINT = format('See them with: SELECT * FROM eventkit.backfill_differences(%L, %L).', source, parent);
     END IF;
   END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.warn_differences(regclass, regclass, boolean) IS
+'Warns of the periods whose numbers of rows differ between source and parent, of all or of those alone that were left as they were found. SELECT eventkit.warn_differences(''public.events'', ''app.events'', false)';
+
+CREATE FUNCTION eventkit.close_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  changes regclass;
+BEGIN
+  PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
+  PERFORM eventkit.warn_left_behind(source, parent);
+  SELECT b.changes INTO changes FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2;
+  PERFORM eventkit.warn_differences(source, parent, changes IS NOT NULL);
   PERFORM eventkit.release_backfill(source, parent);
   IF changes IS NULL THEN
     RAISE NOTICE 'backfill from % into % is done; changes of the source made meanwhile are not captured', source, parent;

@@ -447,6 +447,90 @@ fn a_capture_that_somebody_took_apart_is_noticed() {
     assert!(s.take_notices().iter().any(|n| n.contains("there is no backfill of")));
 }
 
+/// Who took what apart, and what was written unseen.
+const TAKEN_APART: [&str; 5] = [
+    "ALTER TABLE public.ev DISABLE TRIGGER USER; {}",
+    "ALTER TABLE public.ev DISABLE TRIGGER USER; {} ALTER TABLE public.ev ENABLE TRIGGER USER",
+    "DROP TRIGGER ev_changes_insert ON public.ev; {}",
+    "DROP FUNCTION app.ev_changes() CASCADE; {}",
+    "ALTER TABLE public.ev_1 DISABLE TRIGGER ALL; {}",
+];
+
+#[test]
+fn rows_that_a_broken_capture_missed_are_not_called_applied() {
+    let halves = " PARTITION BY HASH (id); CREATE TABLE public.ev_0 PARTITION OF public.ev FOR VALUES WITH (MODULUS 2, REMAINDER 0); \
+                  CREATE TABLE public.ev_1 PARTITION OF public.ev FOR VALUES WITH (MODULUS 2, REMAINDER 1)";
+    let unseen = "INSERT INTO public.ev SELECT 8000 + n, '2024-01-02 12:00Z' FROM generate_series(1, 9) n; UPDATE public.ev SET n = 4 WHERE id < 20; DELETE FROM public.ev WHERE id = 2000;";
+    for apart in TAKEN_APART {
+        let (_db, s) = open(&tables(if apart.contains("ev_1") { halves } else { PLAIN }));
+        s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+        s.query(&apart.replace("{}", unseen)).unwrap();
+        let calls = ["catch_up('ev', 'app.ev')", "finish_backfill('ev', 'app.ev')", "backfill('ev', 'app.ev')"];
+        let mut hint = String::new();
+        for call in calls {
+            let refused = fails(&s, &format!("CALL eventkit.{call}"));
+            assert_eq!(refused.sqlstate, "55000", "{apart} {call}: {refused}");
+            assert!(refused.message.ends_with("is not whole"), "{apart} {call}: {refused}");
+            hint = refused.hint.unwrap();
+        }
+        for plan in ["plan_catch_up", "plan_finish_backfill", "plan_backfill"] {
+            assert_eq!(fails(&s, &format!("SELECT eventkit.{plan}('ev', 'app.ev')")).sqlstate, "55000");
+        }
+        s.query("BEGIN").unwrap();
+        assert_eq!(s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap_err().sqlstate, "55000");
+        s.query("ROLLBACK").unwrap();
+        // What the hint says, word for word, brings it right.
+        let commands: Vec<&str> = hint
+            .split("; ")
+            .filter_map(|part| part.find("CALL ").or(part.find("TRUNCATE ")).map(|at| part[at..].trim_end_matches('.')))
+            .collect();
+        assert!(commands.len() == 3 && hint.contains("eventkit.backfill_differences("), "{hint}");
+        for command in commands {
+            s.query(command).unwrap_or_else(|failure| panic!("{failure}\n{command}"));
+        }
+        s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+        assert_eq!((differences(&s, "public.ev", "app.ev"), leftovers(&s)), ("0".into(), String::new()), "{apart}");
+    }
+}
+
+#[test]
+fn a_capture_that_is_taken_apart_at_the_last_moment_is_noticed() {
+    let (db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let other = db.session("other").unwrap();
+    other
+        .query("BEGIN; ALTER TABLE public.ev DISABLE TRIGGER USER; INSERT INTO public.ev VALUES (8001, '2024-01-02')")
+        .unwrap();
+    // It has looked before it waits for the lock, and looks again when it has it.
+    s.run("CALL eventkit.finish_backfill('ev', 'app.ev', lock_timeout => '1 minute')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    other.query("COMMIT").unwrap();
+    let refused = s.join().unwrap_err();
+    assert!(refused.sqlstate == "55000" && refused.message.ends_with("is not whole"), "{refused}");
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfills WHERE finished_at IS NULL"), "1");
+}
+
+#[test]
+fn periods_that_stood_there_and_differ_are_named_when_all_is_over() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.create_partition('app.ev', '2024-01-03')").unwrap();
+    s.query("INSERT INTO app.ev (id, at, n, name) OVERRIDING SYSTEM VALUE SELECT id, at, n, name FROM public.ev WHERE at >= '2024-01-03' AND at < '2024-01-03 12:00'").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    let heard = s.take_notices().join("\n");
+    let told = "WARNING: periods of public.ev and app.ev differ: 2024-01-03: 720 in source, 360 in parent";
+    assert!(heard.contains(told) && heard.contains("is finished"), "{heard}");
+    // What was copied whole is not counted again.
+    assert_eq!(heard.matches("WARNING").count(), 1, "{heard}");
+    s.query("TRUNCATE app.ev; CALL eventkit.abandon_backfill('ev', 'app.ev')").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(!heard.contains("WARNING"), "{heard}");
+}
+
 #[test]
 fn hostile_names_types_and_paths() {
     let (_db, s) = open(

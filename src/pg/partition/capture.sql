@@ -47,7 +47,12 @@ SELECT jsonb_build_object(
     SELECT jsonb_build_object(
       'schema', ln.nspname,
       'name', l.relname,
-      'whole', f.oid IS NOT NULL AND 4 = (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = f.oid AND g.tgenabled = 'A'),
+      'whole', f.oid IS NOT NULL AND 4 = (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = f.oid AND g.tgenabled = 'A')
+        -- A partition of the source has the three that see rows.
+        AND (c.relkind <> 'p' OR NOT EXISTS (
+          SELECT FROM pg_partition_tree(c.oid) t
+          WHERE t.level > 0 AND 3 <> (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = t.relid AND g.tgfoid = f.oid AND g.tgenabled = 'A'))),
+      'finished', b.finished_at IS NOT NULL,
       'has_function', f.oid IS NOT NULL,
       'triggers', (SELECT coalesce(jsonb_agg(g.tgname ORDER BY g.tgname), '[]') FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = f.oid))
     FROM eventkit.backfills b

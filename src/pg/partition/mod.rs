@@ -130,6 +130,7 @@ pgrx::extension_sql_file!(
         "partition_backfill",
         backfill_plans::plan_catch_up,
         backfill_plans::plan_finish_backfill,
+        backfill_plans::plan_abandon_backfill,
         backfill::source_periods_of_hours
     ]
 );
