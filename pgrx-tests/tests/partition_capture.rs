@@ -510,6 +510,71 @@ fn a_capture_that_is_taken_apart_at_the_last_moment_is_noticed() {
     assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfills WHERE finished_at IS NULL"), "1");
 }
 
+/// A key type with operators of its own in a schema that nobody looks into, with or without being the type's usual ones.
+fn own_type(usual: &str) -> String {
+    format!(
+        "CREATE SCHEMA kinds; CREATE TYPE kinds.code AS (a int, b text);
+         CREATE FUNCTION kinds.cmp(kinds.code, kinds.code) RETURNS int IMMUTABLE STRICT LANGUAGE sql AS 'SELECT btrecordcmp($1, $2)';
+         CREATE FUNCTION kinds.eq(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) = 0';
+         CREATE FUNCTION kinds.lt(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) < 0';
+         CREATE FUNCTION kinds.le(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) <= 0';
+         CREATE FUNCTION kinds.gt(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) > 0';
+         CREATE FUNCTION kinds.ge(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) >= 0';
+         CREATE OPERATOR kinds.=== (FUNCTION = kinds.eq, LEFTARG = kinds.code, RIGHTARG = kinds.code, COMMUTATOR = OPERATOR(kinds.===));
+         CREATE OPERATOR kinds.<<< (FUNCTION = kinds.lt, LEFTARG = kinds.code, RIGHTARG = kinds.code);
+         CREATE OPERATOR kinds.<<= (FUNCTION = kinds.le, LEFTARG = kinds.code, RIGHTARG = kinds.code);
+         CREATE OPERATOR kinds.>>> (FUNCTION = kinds.gt, LEFTARG = kinds.code, RIGHTARG = kinds.code);
+         CREATE OPERATOR kinds.>>= (FUNCTION = kinds.ge, LEFTARG = kinds.code, RIGHTARG = kinds.code);
+         CREATE OPERATOR CLASS kinds.code_ops {usual} FOR TYPE kinds.code USING btree AS OPERATOR 1 kinds.<<<, OPERATOR 2 kinds.<<=, OPERATOR 3 kinds.===,
+             OPERATOR 4 kinds.>>=, OPERATOR 5 kinds.>>>, FUNCTION 1 kinds.cmp(kinds.code, kinds.code);"
+    )
+}
+
+#[test]
+fn keys_of_types_that_an_extension_or_somebody_made() {
+    let of = |made: &str, kind: &str, ops: &str, text: &str| {
+        (made.to_owned(), kind.to_owned(), ops.to_owned(), text.to_owned())
+    };
+    let extension = |name: &str| format!("CREATE SCHEMA kinds; CREATE EXTENSION {name} SCHEMA kinds;");
+    for (made, kind, ops, text) in [
+        of(&extension("ltree"), "kinds.ltree", "", "'a.b' || i"),
+        of(&extension("citext"), "kinds.citext", "", "'Name ' || i"),
+        of(&extension("isn"), "kinds.issn", "", "'977' || lpad(i::text, 7, '0') || '00?'"),
+        of(&extension("seg"), "kinds.seg", "", "i || '.5'"),
+        of(&own_type("DEFAULT"), "kinds.code", "", "'(' || i || ',x)'"),
+        of(&own_type(""), "kinds.code", "kinds.code_ops", "'(' || i || ',x)'"),
+        of("CREATE DOMAIN kind AS bigint[];", "kind", "", "'{' || i || '}'"),
+    ] {
+        let key = if ops.is_empty() { "PRIMARY KEY (p, at)".to_owned() } else { String::new() };
+        let (_db, s) = open(&format!(
+            "{made} CREATE TABLE src (p {kind} NOT NULL, at timestamptz NOT NULL, v int, {} );
+             CREATE TABLE dst (p {kind} NOT NULL, at timestamptz NOT NULL, v int, {}) PARTITION BY RANGE (at);",
+            if key.is_empty() { "CHECK (true)" } else { &key },
+            if key.is_empty() { "CHECK (true)" } else { &key },
+        ));
+        if !ops.is_empty() {
+            s.query(&format!(
+                "CREATE UNIQUE INDEX identity ON src (p {ops}); ALTER TABLE src REPLICA IDENTITY USING INDEX identity"
+            ))
+            .unwrap();
+        }
+        s.query(&format!("INSERT INTO src SELECT ({text})::{kind}, '2024-01-01 00:00Z'::timestamptz + i * interval '2 hours', i FROM generate_series(1, 30) i")).unwrap();
+        s.query("CALL eventkit.backfill('src', 'dst', verify => 'content')")
+            .unwrap_or_else(|failure| panic!("{failure}\n{kind}"));
+        s.query(&format!(
+            "UPDATE src SET v = 100 WHERE v < 5; UPDATE src SET at = at + interval '1 day' WHERE v = 7; DELETE FROM src WHERE v = 8;
+             UPDATE src SET p = (SELECT ({text})::{kind} FROM generate_series(50, 50) i) WHERE v = 9; INSERT INTO src SELECT ({text})::{kind}, '2024-02-01', i FROM generate_series(60, 61) i"
+        ))
+        .unwrap_or_else(|failure| panic!("{failure}\n{kind}"));
+        s.query("CALL eventkit.catch_up('src', 'dst', 3)").unwrap_or_else(|failure| panic!("{failure}\n{kind}"));
+        s.query("DELETE FROM src WHERE v = 10; UPDATE src SET v = 200 WHERE v = 11").unwrap();
+        s.query("CALL eventkit.finish_backfill('src', 'dst')").unwrap_or_else(|failure| panic!("{failure}\n{kind}"));
+        let rows = |table: &str| lines(&s, &format!("SELECT p, at, v FROM {table} ORDER BY at, v"));
+        assert_eq!(rows("src"), rows("dst"), "{kind}");
+        assert_eq!((rows("src").len(), leftovers(&s)), (30, String::new()), "{kind}");
+    }
+}
+
 #[test]
 fn periods_that_stood_there_and_differ_are_named_when_all_is_over() {
     let (_db, s) = open(&tables(PLAIN));

@@ -198,8 +198,9 @@ pub fn install(parent: &Parent, source: &Source, capture: &Capture) -> Result<Ve
         &from,
         "waits for all that have written: whoever writes from now on is captured; readers go on",
     ));
-    let moved: Vec<String> =
-        capture.identity().iter().map(|c| format!("OLD.{0} IS DISTINCT FROM NEW.{0}", identifier(&c.name))).collect();
+    // Of NULLs it is not known that they are the same: such a row is noted once more, which does no harm.
+    let same = |c: &&KeyColumn| format!("(OLD.{0} {1} NEW.{0}) IS NOT TRUE", identifier(&c.name), c.equal);
+    let moved: Vec<String> = capture.identity().iter().map(same).collect();
     let trigger = |index: usize| identifier(&suffixed(&name, TRIGGERS[index]));
     for (index, when, arguments) in [
         (0, "AFTER UPDATE OR DELETE", ("FOR EACH ROW", "'old'")),
