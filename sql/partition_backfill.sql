@@ -178,6 +178,7 @@ BEGIN
       ON CONFLICT ON CONSTRAINT backfills_pkey DO UPDATE SET
         from_time = CASE WHEN b.from_time IS NOT NULL AND EXCLUDED.from_time IS NOT NULL THEN least(b.from_time, EXCLUDED.from_time) END,
         to_time = CASE WHEN b.to_time IS NOT NULL AND EXCLUDED.to_time IS NOT NULL THEN greatest(b.to_time, EXCLUDED.to_time) END;
+    PERFORM eventkit.warn_sent_partitions(parent);
     IF capture THEN
       PERFORM eventkit.begin_capture(source, parent, lock_timeout);
     END IF;

@@ -352,6 +352,8 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("verify_content", "v", "u", 100.0, false),
     ("warn_left_behind", "v", "u", 100.0, false),
     ("warn_differences", "v", "u", 100.0, false),
+    ("warn_sent_changes", "v", "u", 100.0, false),
+    ("warn_sent_partitions", "v", "u", 100.0, false),
     ("close_backfill", "v", "u", 100.0, false),
     ("create_partition", "v", "u", 100.0, false),
     ("create_partitions", "v", "u", 100.0, false),

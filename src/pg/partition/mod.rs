@@ -68,10 +68,16 @@ pgrx::extension_sql_file!(
     requires = ["partition_settings", backfill::source_periods]
 );
 pgrx::extension_sql_file!(
+    "../../../sql/partition_publications.sql",
+    name = "partition_publications",
+    requires = ["partition_plan"]
+);
+pgrx::extension_sql_file!(
     "../../../sql/partition_backfill.sql",
     name = "partition_backfill",
     requires = [
         "partition_create",
+        "partition_publications",
         "partition_ledger",
         backfill_plans::plan_backfill,
         backfill_plans::plan_backfill_capture,

@@ -163,6 +163,18 @@ pub fn install(parent: &Parent, source: &Source, capture: &Capture) -> Result<Ve
         &from,
         "notes which rows change: the key and the partition key of each",
     ));
+    steps.push(Step::unseen(
+        format!("ALTER TABLE {changes} REPLICA IDENTITY FULL"),
+        &changes,
+        "a publication of all tables lets nothing be deleted from a table without a replica identity; a key would cost each writer",
+    ));
+    if parent.publications.iter().any(|publication| publication.inserts || publication.deletes) {
+        steps.push(Step::unseen(
+            format!("SELECT eventkit.warn_sent_changes({}::pg_catalog.regclass)", literal(&changes)),
+            &changes,
+            "the parent is published: where what is noted is sent to subscribers too, says what they need",
+        ));
+    }
     let grantees: Vec<String> =
         parent.default_grantees.iter().map(|r| r.as_deref().map_or_else(|| "PUBLIC".into(), identifier)).collect();
     if !grantees.is_empty() {

@@ -73,6 +73,7 @@ fn everything_is_ready_before_the_writers_wait() {
         beginnings(&steps),
         [
             "CREATE TABLE",
+            "ALTER TABLE",
             "REVOKE ALL",
             "CREATE FUNCTION",
             "REVOKE ALL",
