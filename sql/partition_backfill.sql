@@ -207,11 +207,11 @@ BEGIN
   EXECUTE source_query INTO source_rows, source_sum;
   EXECUTE target_query INTO target_rows, target_sum;
   IF (source_rows, source_sum) IS DISTINCT FROM (target_rows, target_sum) THEN
-    RAISE EXCEPTION USING ERRCODE = 'data_corrupted',
-      MESSAGE = CASE WHEN source_rows = target_rows THEN format('the values in %s differ from those of the source', target)
-        ELSE format('%s holds %s rows, the source %s', target, target_rows, source_rows) END,
-      DETAIL = format('Sums of hashes over all rows: %s in the source, %s in the copy.', source_sum, target_sum),
-      HINT = 'Look for a trigger or a rule of the parent that changes rows, and check the source''s indexes with amcheck; then call again, or say verify => ''count''.';
+    PERFORM eventkit.refuse_copy(
+      target::regclass,
+      CASE WHEN source_rows = target_rows THEN format('the values in %s differ from those of the source', target)
+        ELSE format('%s rows came to %s of %s', target_rows, target::regclass, source_rows) END,
+      format('Sums of hashes over all rows are %s in the source, %s in the copy', source_sum, target_sum));
   END IF;
 END
 $$;

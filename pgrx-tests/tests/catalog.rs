@@ -351,6 +351,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("sweep_backfills", "v", "u", 100.0, false),
     ("verify_content", "v", "u", 100.0, false),
     ("warn_left_behind", "v", "u", 100.0, false),
+    ("refuse_copy", "v", "u", 100.0, false),
     ("warn_differences", "v", "u", 100.0, false),
     ("warn_sent_changes", "v", "u", 100.0, false),
     ("warn_sent_partitions", "v", "u", 100.0, false),

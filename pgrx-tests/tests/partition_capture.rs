@@ -327,8 +327,9 @@ fn content_is_verified() {
     )
     .unwrap();
     let refused = s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap_err();
-    assert_eq!(refused.sqlstate, "XX001");
+    assert_eq!(refused.sqlstate, "55000");
     assert!(refused.message.starts_with("period 2024-01-02: the values in ") && refused.hint.is_some(), "{refused}");
+    assert!(refused.detail.unwrap().contains("trigger shout"));
     assert_eq!(
         value(&s, "SELECT string_agg(period::date::text, ' ' ORDER BY period) FROM eventkit.backfill_periods"),
         "2024-01-03 2024-01-04"
@@ -336,6 +337,70 @@ fn content_is_verified() {
     s.query("DROP TRIGGER shout ON app.ev").unwrap();
     s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap();
     assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn rows_that_a_trigger_drops_are_missed_by_count() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query(
+        "CREATE FUNCTION app.drop_some() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN CASE WHEN NEW.id % 100 = 0 THEN NULL ELSE NEW END; END';
+         CREATE TRIGGER \"drop %I\" BEFORE INSERT ON app.ev FOR EACH ROW EXECUTE FUNCTION app.drop_some();
+         CREATE TRIGGER off BEFORE INSERT ON app.ev FOR EACH ROW EXECUTE FUNCTION app.drop_some(); ALTER TABLE app.ev DISABLE TRIGGER off;
+         CALL eventkit.create_partition('app.ev', '2024-01-02')",
+    )
+    .unwrap();
+    for (verify, message) in [
+        ("count", "period 2024-01-02: 713 rows came to app.ev of 720"),
+        ("content", "period 2024-01-02: 713 rows came to app.ev of 720"),
+    ] {
+        let refused = fails(&s, &format!("CALL eventkit.backfill('ev', 'app.ev', verify => '{verify}')"));
+        assert_eq!(refused.sqlstate, "55000", "{refused}");
+        assert!(refused.message.starts_with(message), "{refused}");
+        assert!(
+            refused.detail.as_ref().unwrap().contains("trigger \"drop %I\"")
+                && !refused.detail.unwrap().contains("off")
+        );
+        assert_eq!(value(&s, "SELECT count(*) FROM app.ev WHERE at < '2024-01-03'"), "0");
+    }
+    // Who says none has it so.
+    s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'none')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM app.ev WHERE at >= '2024-01-02' AND at < '2024-01-03'"), "713");
+    assert_eq!(value(&s, "SELECT sum(row_count) FROM eventkit.backfill_periods WHERE period = '2024-01-02'"), "713");
+}
+
+#[test]
+fn a_damaged_index_of_the_source_is_noticed_by_count() {
+    let (_db, s) = open(
+        "CREATE TABLE src (id int PRIMARY KEY, at timestamptz NOT NULL, pad text);
+         INSERT INTO src SELECT n, '2024-01-01 00:00Z'::timestamptz + n * interval '1 minute', repeat('x', 1900) FROM generate_series(1, 4000) n ORDER BY hashint4(n);
+         CREATE INDEX src_at ON src (at); UPDATE pg_index SET indisready = false WHERE indexrelid = 'src_at'::regclass;
+         INSERT INTO src VALUES (5000, '2024-01-02 00:00:30Z', 'no index knows of it');
+         UPDATE pg_index SET indisready = true WHERE indexrelid = 'src_at'::regclass;
+         CREATE TABLE dst (id int, at timestamptz NOT NULL, pad text) PARTITION BY RANGE (at)",
+    );
+    s.query("VACUUM ANALYZE src").unwrap();
+    // The rows are read from the table and counted in the index.
+    s.query("SET enable_bitmapscan = off").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM src WHERE at >= '2024-01-02' AND at < '2024-01-03'"), "1440");
+    let refused = fails(&s, "CALL eventkit.backfill('src', 'dst', verify => 'count')");
+    assert_eq!(refused.sqlstate, "55000", "{refused}");
+    assert!(
+        refused
+            .message
+            .starts_with("period 2024-01-02: 1441 rows were copied from \"public\".\"src\", which holds 1440"),
+        "{refused}"
+    );
+    assert!(refused.hint.unwrap().contains("amcheck"));
+    assert_eq!(value(&s, "SELECT string_agg(row_count::text, ' ') FROM eventkit.backfill_periods"), "1121");
+    s.query("CALL eventkit.backfill('src', 'dst', verify => 'none')").unwrap();
+    assert_eq!(
+        value(&s, "SELECT string_agg(row_count::text, ' ' ORDER BY period) FROM eventkit.backfill_periods"),
+        "1439 1441 1121"
+    );
+    s.query("CALL eventkit.abandon_backfill('src', 'dst')").unwrap();
+    s.query("TRUNCATE dst; REINDEX INDEX src_at").unwrap();
+    s.query("CALL eventkit.backfill('src', 'dst', verify => 'count')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM dst"), "4001");
 }
 
 #[test]
