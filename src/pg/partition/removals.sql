@@ -1,7 +1,8 @@
 -- What the captures of a source ($1) consist of, with one parent ($2) or with all, as the JSON that core::partition::capture::Removal reads. A
 -- parent may be gone. Runs with search_path pg_catalog.
 SELECT jsonb_agg(jsonb_build_object(
-  'source', format('%I.%I', n.nspname, c.relname),
+  'schema', n.nspname,
+  'name', c.relname,
   'changes', jsonb_build_object(
     'schema', ln.nspname,
     'name', l.relname,

@@ -471,8 +471,10 @@ fn last_lock(source: &Source) -> Step {
 /// What a capture consists of, for its removal; nothing is asked of the parent, which may be gone.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Removal {
-    /// The source, quoted and qualified.
-    pub source: String,
+    /// The source's schema.
+    pub schema: String,
+    /// The source.
+    pub name: String,
     /// What is removed.
     pub changes: Changes,
 }
@@ -486,7 +488,7 @@ impl Removal {
     /// The steps. Linear in the number of triggers.
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
-        remove(&self.source, &self.changes)
+        remove(&qualified(&self.schema, &self.name), &self.changes)
     }
 }
 
@@ -516,7 +518,12 @@ fn remove(from: &str, changes: &Changes) -> Vec<Step> {
             "used by nobody now",
         ));
     }
-    steps.push(Step::unseen(format!("DROP TABLE {}", changes.qualified()), changes.qualified(), "used by nobody now"));
+    steps.push(Step::locking(
+        format!("DROP TABLE {}", changes.qualified()),
+        Lock::AccessExclusive,
+        changes.qualified(),
+        "used by nobody now, but for whoever counts what waits",
+    ));
     steps
 }
 

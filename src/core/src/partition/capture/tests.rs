@@ -184,5 +184,5 @@ fn readers_wait_for_the_removal_only() {
     let exclusive = |steps: Vec<Step>| steps.iter().filter(|s| s.lock == Some(Lock::AccessExclusive)).count();
     assert_eq!(last_lock(&source()).lock, Some(Lock::ShareRowExclusive));
     assert_eq!(exclusive(end(&parent(), &source(), &standing).unwrap()), 0);
-    assert_eq!(exclusive(remove("s", &made(true))), 3);
+    assert_eq!(exclusive(remove("s", &made(true))), 4);
 }
