@@ -697,6 +697,109 @@ fn hostile_names_types_and_paths() {
     assert_eq!(leftovers(&s), "");
 }
 
+#[test]
+fn each_period_of_each_kind_of_key_has_its_rows_once() {
+    // How a key is made of an instant, and an instant of a key; in the zone of the parent.
+    let kinds = [
+        ("date", "NULL", "(t AT TIME ZONE '{zone}')::date", "k::timestamp AT TIME ZONE '{zone}'"),
+        ("timestamp", "NULL", "t AT TIME ZONE '{zone}'", "k AT TIME ZONE '{zone}'"),
+        ("timestamptz", "NULL", "t", "k"),
+        ("bigint", "'s'", "extract(epoch FROM t)::bigint", "to_timestamp(k)"),
+        ("bigint", "'ms'", "(extract(epoch FROM t) * 1000)::bigint", "to_timestamp(k / 1000.0)"),
+        ("bigint", "'us'", "(extract(epoch FROM t) * 1000000)::bigint", "to_timestamp(k / 1000000.0)"),
+        ("bigint", "'ns'", "(extract(epoch FROM t) * 1000000000)::bigint", "to_timestamp(k / 1000000000.0)"),
+        (
+            "uuid",
+            "NULL",
+            "(lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') || '7000' || '8' || lpad(to_hex(i), 15, '0'))::uuid",
+            "to_timestamp(('x' || left(replace(k::text, '-', ''), 12))::bit(48)::bigint / 1000.0)",
+        ),
+    ];
+    // Each begins where a period does, a second before and within; no clock goes back here.
+    for (period, unit, begins) in [
+        ("1 hour", "hour", "2024-03-05 03:00,2024-03-05 04:00,2024-03-05 23:00"),
+        ("6 hours", "6 hours", "2024-03-05 06:00,2024-03-05 12:00,2024-03-06 00:00"),
+        ("1 day", "day", "2024-03-05 00:00,2024-03-06 00:00,2024-03-08 00:00"),
+        ("1 week", "week", "2024-03-04 00:00,2024-03-11 00:00,2024-12-30 00:00"),
+        ("1 month", "month", "2024-02-01 00:00,2024-03-01 00:00,2024-12-01 00:00"),
+        ("3 months", "quarter", "2023-10-01 00:00,2024-01-01 00:00,2024-04-01 00:00"),
+    ] {
+        for (kind, key_unit, made, instant) in kinds {
+            if kind == "date" && period.contains("hour") {
+                continue;
+            }
+            let zone = if kind == "date" || kind == "timestamp" || period.contains("month") {
+                "America/New_York"
+            } else {
+                "Asia/Kathmandu"
+            };
+            // Hours of a zone that is 45 minutes off begin there as they do elsewhere.
+            let zone = if period.contains("hour") { "UTC" } else { zone };
+            let (made, instant) = (made.replace("{zone}", zone), instant.replace("{zone}", zone));
+            let case = format!("{kind} {key_unit} by {period} in {zone}");
+            let rows = |from: i64, shift: &str| {
+                format!(
+                    "SELECT i, {made}, 0 FROM (SELECT {from} + row_number() OVER () AS i, (b::timestamp + d::interval + '{shift}'::interval) AT TIME ZONE '{zone}' AS t \
+                     FROM unnest('{{{begins}}}'::text[]) b, unnest('{{0,-1 second,10 minutes,25 minutes}}'::text[]) d) made"
+                )
+            };
+            let (_db, s) = open(&format!(
+                "CREATE TABLE src (i bigint, k {kind} NOT NULL, n int, PRIMARY KEY (i)); CREATE INDEX ON src (k);
+                 CREATE TABLE dst (i bigint, k {kind} NOT NULL, n int, PRIMARY KEY (i, k)) PARTITION BY RANGE (k);
+                 INSERT INTO src {};
+                 CALL eventkit.manage_partitions('dst', '{period}', '{zone}', premake => 0, key_unit => {key_unit})",
+                rows(0, "0")
+            ));
+            let call = |call: &str| {
+                s.query(&format!("CALL eventkit.{call}('src', 'dst')"))
+                    .unwrap_or_else(|failure| panic!("{failure}\n{case}"))
+            };
+            let same = |when: &str| {
+                assert_eq!(
+                    lines(&s, "SELECT i, k, n FROM src ORDER BY i"),
+                    lines(&s, "SELECT i, k, n FROM dst ORDER BY i"),
+                    "{case} {when}"
+                );
+                // The bounds that the server enforces hold the row; they are those of the period by the zone's own clocks.
+                let begin = if unit == "6 hours" {
+                    format!("date_bin('6 hours', ({instant}) AT TIME ZONE '{zone}', '2000-01-01')")
+                } else {
+                    format!("date_trunc('{unit}', ({instant}) AT TIME ZONE '{zone}')")
+                };
+                // A key without a zone is told as it stands.
+                let shown = if ["date", "timestamp"].contains(&kind) { "UTC" } else { zone };
+                let wrong = lines(
+                    &s,
+                    &format!(
+                        "SELECT d.i, p.partition, p.from_time, {begin} FROM dst d JOIN eventkit.partitions p ON p.partition = d.tableoid WHERE p.from_time IS DISTINCT FROM ({begin}) AT TIME ZONE '{shown}'"
+                    ),
+                );
+                assert!(wrong.is_empty(), "{case} {when}: {wrong:?}");
+                assert_eq!(
+                    lines(&s, "SELECT * FROM eventkit.backfill_differences('src', 'dst')"),
+                    [""; 0],
+                    "{case} {when}"
+                );
+            };
+            call("backfill");
+            same("backfill");
+            // Other values, rows that go, rows that move on by more than a period, rows of periods that are new.
+            s.query(&format!(
+                "UPDATE src SET n = 1 WHERE i % 3 = 0; DELETE FROM src WHERE i = 4; UPDATE src SET k = m.k FROM ({}) m (i, k, n) WHERE src.i = m.i AND src.i IN (5, 6); INSERT INTO src {}",
+                rows(0, "100 days"),
+                rows(100, "200 days")
+            ))
+            .unwrap();
+            call("catch_up");
+            same("catch_up");
+            s.query("UPDATE src SET n = 2 WHERE i = 7; DELETE FROM src WHERE i = 101").unwrap();
+            call("finish_backfill");
+            same("finish_backfill");
+            assert_eq!((value(&s, "SELECT count(*) FROM dst"), leftovers(&s)), ("22".into(), String::new()), "{case}");
+        }
+    }
+}
+
 /// Chats and their messages: what refers to what decides what comes first.
 const LINKED: &str = r"
 CREATE TABLE chats (id bigint PRIMARY KEY, at timestamptz NOT NULL, title text);
