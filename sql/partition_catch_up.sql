@@ -128,7 +128,8 @@ CREATE FUNCTION eventkit.catch_up_next(
   source regclass, parent regclass, batch_rows bigint, lock_timeout interval, caller_search_path text,
   INOUT deletes boolean, INOUT tries int, INOUT passed_over timestamp[], INOUT failures jsonb[], OUT taken bigint, OUT ended boolean)
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
+-- Nobody waits for a batch but who wants its rows: whoever has them is waited for, whatever the session would do. Locks of tables have theirs.
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 DECLARE
   done record;

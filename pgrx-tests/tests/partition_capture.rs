@@ -800,6 +800,35 @@ fn each_period_of_each_kind_of_key_has_its_rows_once() {
     }
 }
 
+#[test]
+fn a_short_lock_timeout_of_the_session_ends_no_wait_of_a_call() {
+    let (db, s) = open(&tables(PLAIN));
+    let other = db.session("other").unwrap();
+    s.query("SET lock_timeout = '1ms'; SET deadlock_timeout = '1s'").unwrap();
+    let waits_for = |call: &str, holds: &str| {
+        other.query(&format!("BEGIN; {holds}")).unwrap();
+        s.run(&format!("CALL eventkit.{call}"));
+        wait::until_blocked(db.cluster, &s)
+            .unwrap_or_else(|error| panic!("{error}\n{call} behind {holds}\n{:?}", s.join()));
+        // Longer than the session would wait.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        other.query("COMMIT").unwrap();
+        s.join().unwrap_or_else(|failure| panic!("{failure}\n{call} behind {holds}"));
+        assert_eq!(value(&s, "SHOW lock_timeout"), "1ms", "{call}");
+    };
+    waits_for("backfill('ev', 'app.ev')", "UPDATE public.ev SET n = 1 WHERE id = 1");
+    s.query("UPDATE public.ev SET n = 2 WHERE id = 2; DELETE FROM public.ev WHERE id = 3; INSERT INTO public.ev VALUES (9001, '2024-02-01')").unwrap();
+    waits_for("catch_up('ev', 'app.ev')", "SELECT FROM app.ev WHERE id = 2 FOR UPDATE");
+    s.query("UPDATE public.ev SET n = 3 WHERE id = 2; INSERT INTO public.ev VALUES (9002, '2024-02-02')").unwrap();
+    waits_for("catch_up('ev', 'app.ev')", "LOCK TABLE ONLY app.ev IN SHARE UPDATE EXCLUSIVE MODE");
+    s.query("UPDATE public.ev SET n = 4 WHERE id = 2").unwrap();
+    waits_for("finish_backfill('ev', 'app.ev')", "UPDATE public.ev SET n = 5 WHERE id = 4");
+    assert_eq!((differences(&s, "public.ev", "app.ev"), leftovers(&s)), ("0".into(), String::new()));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    waits_for("abandon_backfill('ev', 'app.ev')", "SELECT count(*) FROM public.ev");
+    assert_eq!(leftovers(&s), "");
+}
+
 /// Chats and their messages: what refers to what decides what comes first.
 const LINKED: &str = r"
 CREATE TABLE chats (id bigint PRIMARY KEY, at timestamptz NOT NULL, title text);
