@@ -14,7 +14,7 @@ pub fn run_by_hand(session: &Session, plan: &str) {
     session.query(&rest.join(";")).unwrap();
 }
 
-/// A statement with a mark for each constant and each parameter, as which of them the server tells is another matter in each version.
+/// A statement with a mark for each constant and each parameter, or for a list of them, as which of them the server tells is another matter in each version.
 pub fn shape(statement: &str) -> String {
     let mut shape = String::new();
     let mut rest = statement.trim();
@@ -45,6 +45,11 @@ pub fn shape(statement: &str) -> String {
         };
         shape.push_str(if constant { "?" } else { &rest[..taken] });
         rest = &rest[taken..];
+    }
+    // From 18 on the server tells lists of constants by their first one.
+    shape = shape.replace(" /*, ... */", "");
+    while shape.contains("?, ?") {
+        shape = shape.replace("?, ?", "?");
     }
     shape
 }
