@@ -178,6 +178,7 @@ BEGIN
       ON CONFLICT ON CONSTRAINT backfills_pkey DO UPDATE SET
         from_time = CASE WHEN b.from_time IS NOT NULL AND EXCLUDED.from_time IS NOT NULL THEN least(b.from_time, EXCLUDED.from_time) END,
         to_time = CASE WHEN b.to_time IS NOT NULL AND EXCLUDED.to_time IS NOT NULL THEN greatest(b.to_time, EXCLUDED.to_time) END;
+    PERFORM eventkit.warn_sent_partitions(parent);
     IF capture THEN
       PERFORM eventkit.begin_capture(source, parent, lock_timeout);
     END IF;
@@ -206,11 +207,11 @@ BEGIN
   EXECUTE source_query INTO source_rows, source_sum;
   EXECUTE target_query INTO target_rows, target_sum;
   IF (source_rows, source_sum) IS DISTINCT FROM (target_rows, target_sum) THEN
-    RAISE EXCEPTION USING ERRCODE = 'data_corrupted',
-      MESSAGE = CASE WHEN source_rows = target_rows THEN format('the values in %s differ from those of the source', target)
-        ELSE format('%s holds %s rows, the source %s', target, target_rows, source_rows) END,
-      DETAIL = format('Sums of hashes over all rows: %s in the source, %s in the copy.', source_sum, target_sum),
-      HINT = 'Look for a trigger or a rule of the parent that changes rows, and check the source''s indexes with amcheck; then call again, or say verify => ''count''.';
+    PERFORM eventkit.refuse_copy(
+      target::regclass,
+      CASE WHEN source_rows = target_rows THEN format('the values in %s differ from those of the source', target)
+        ELSE format('%s rows came to %s of %s', target_rows, target::regclass, source_rows) END,
+      format('Sums of hashes over all rows are %s in the source, %s in the copy', source_sum, target_sum));
   END IF;
 END
 $$;
@@ -342,23 +343,21 @@ $$;
 COMMENT ON FUNCTION eventkit.refuse_failed_periods(jsonb[], regclass, regclass) IS
 'Raises the error of the periods that a backfill or catch_up has passed over, if there are any, after the lock is given back. SELECT eventkit.refuse_failed_periods(''{}'', ''public.events'', ''app.events'')';
 
-CREATE FUNCTION eventkit.close_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
+CREATE FUNCTION eventkit.warn_differences(source regclass, parent regclass, left_alone boolean) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  changes regclass;
   periods text;
 BEGIN
-  PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
-  PERFORM eventkit.warn_left_behind(source, parent);
-  SELECT b.changes INTO changes FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2;
   -- Each period was verified when it was copied. While changes wait the two tables differ anyway.
-  IF changes IS NULL OR EXISTS (
+  IF NOT left_alone OR EXISTS (
     SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.row_count IS NULL)
   THEN
     SELECT string_agg(format('%s: %s in source, %s in parent', eventkit.period_label(d.period), d.source_rows, d.parent_rows), '; ' ORDER BY d.period DESC)
-      INTO periods FROM eventkit.backfill_differences(source, parent) d;
+      INTO periods FROM eventkit.backfill_differences(source, parent) d
+      WHERE NOT left_alone OR EXISTS (
+        SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.period = d.period AND p.row_count IS NULL);
     IF periods IS NOT NULL THEN
       RAISE WARNING USING
         MESSAGE = format('periods of %s and %s differ: %s', source, parent, periods),
@@ -366,6 +365,23 @@ BEGIN
         HINT = format('See them with: SELECT * FROM eventkit.backfill_differences(%L, %L).', source, parent);
     END IF;
   END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.warn_differences(regclass, regclass, boolean) IS
+'Warns of the periods whose numbers of rows differ between source and parent, of all or of those alone that were left as they were found. SELECT eventkit.warn_differences(''public.events'', ''app.events'', false)';
+
+CREATE FUNCTION eventkit.close_backfill(source regclass, parent regclass, lock_timeout interval) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  changes regclass;
+BEGIN
+  PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
+  PERFORM eventkit.warn_left_behind(source, parent);
+  SELECT b.changes INTO changes FROM eventkit.backfills b WHERE b.source = $1 AND b.parent = $2;
+  PERFORM eventkit.warn_differences(source, parent, changes IS NOT NULL);
   PERFORM eventkit.release_backfill(source, parent);
   IF changes IS NULL THEN
     RAISE NOTICE 'backfill from % into % is done; changes of the source made meanwhile are not captured', source, parent;

@@ -128,7 +128,8 @@ CREATE FUNCTION eventkit.catch_up_next(
   source regclass, parent regclass, batch_rows bigint, lock_timeout interval, caller_search_path text,
   INOUT deletes boolean, INOUT tries int, INOUT passed_over timestamp[], INOUT failures jsonb[], OUT taken bigint, OUT ended boolean)
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
+-- Nobody waits for a batch but who wants its rows: whoever has them is waited for, whatever the session would do. Locks of tables have theirs.
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 DECLARE
   done record;
@@ -358,27 +359,12 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 DECLARE
-  found record;
-  statements text[];
+  statements CONSTANT text[] := ARRAY(SELECT p.statement FROM eventkit.plan_abandon_backfill(source, parent) p ORDER BY p.step);
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($3), true);
-  FOR found IN
-    SELECT l.oid AS changes, format('%I.%I', n.nspname, l.relname) AS name, f.oid AS function,
-      ARRAY(SELECT g.tgname::text FROM pg_trigger g WHERE g.tgrelid = $1 AND g.tgfoid = f.oid ORDER BY g.tgname) AS triggers
-    FROM eventkit.backfills b
-    JOIN pg_class l ON l.oid = b.changes JOIN pg_namespace n ON n.oid = l.relnamespace
-    LEFT JOIN pg_proc f ON f.pronamespace = l.relnamespace AND f.proname = l.relname AND f.pronargs = 0 AND f.prorettype = 'trigger'::regtype
-    WHERE b.source = $1 AND b.parent = $2
-  LOOP
-    statements := ARRAY(SELECT format('DROP TRIGGER %I ON %s', t.name, source) FROM unnest(found.triggers) t (name));
-    IF statements <> '{}' THEN
-      statements := format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', source) || statements;
-    END IF;
-    IF found.function IS NOT NULL THEN
-      statements := statements || format('DROP FUNCTION %s()', found.name);
-    END IF;
-    PERFORM eventkit.execute_with_retries(statements || format('DROP TABLE %s', found.name));
-  END LOOP;
+  IF statements <> '{}' THEN
+    PERFORM eventkit.execute_with_retries(statements);
+  END IF;
   UPDATE eventkit.backfills b SET changes = NULL WHERE b.source = $1 AND b.parent = $2;
 END
 $$;
@@ -395,6 +381,7 @@ BEGIN
     PERFORM eventkit.open_catch_up(source, parent, 10000, lock_timeout);
     PERFORM eventkit.apply_last_changes(source, parent, lock_timeout, caller_search_path);
   ELSE
+    PERFORM eventkit.warn_differences(source, parent, true);
     PERFORM eventkit.remove_capture(source, parent, lock_timeout);
     PERFORM eventkit.warn_left_behind(source, parent);
     PERFORM eventkit.release_backfill(source, parent);
@@ -505,5 +492,7 @@ COMMENT ON FUNCTION eventkit.plan_catch_up(regclass, regclass, bigint, boolean, 
 'Shows the steps of one transaction of catch_up without doing them; $1 stands for what the first one gives. SELECT * FROM eventkit.plan_catch_up(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.plan_finish_backfill(regclass, regclass) IS
 'Shows the steps of finish_backfill after it has caught up without doing them. SELECT * FROM eventkit.plan_finish_backfill(''public.events'', ''app.events'')';
+COMMENT ON FUNCTION eventkit.plan_abandon_backfill(regclass, regclass) IS
+'Shows the steps by which abandon_backfill, and finish_backfill at last, removes a capture without doing them; without a parent those of all backfills of the source. SELECT * FROM eventkit.plan_abandon_backfill(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.source_periods_of_hours(regclass, regclass, bigint[]) IS
 'Lists the periods of some hours (numbers since 1970) in which a source has rows. SELECT * FROM eventkit.source_periods_of_hours(''public.events'', ''app.events'', ARRAY[473352])';

@@ -736,6 +736,56 @@ fn bad_rows_in_two_days_leave_these_absent_and_the_others_whole() {
 }
 
 #[test]
+fn duplicates_in_two_days_leave_these_absent_and_the_others_whole() {
+    for parent_key in ["PRIMARY KEY (id, at)", "UNIQUE (at, id)", "EXCLUDE USING btree (id WITH =, at WITH =)"] {
+        // From 17 on a partitioned table takes an exclusion constraint.
+        if parent_key.starts_with("EXCLUDE") && PgVersion::under_test().unwrap() == PgVersion::V15 {
+            continue;
+        }
+        let (_db, s) = database(&format!(
+            "CREATE TABLE src (id int, at timestamptz, n int); CREATE TABLE dst (id int NOT NULL, at timestamptz NOT NULL, n int, {parent_key}) PARTITION BY RANGE (at);
+             INSERT INTO src SELECT i, timestamptz '2024-01-01 00:00Z' + i * interval '1 hour', 1 FROM generate_series(0, 143) i; CREATE INDEX ON src (at);
+             INSERT INTO src SELECT id, at, 2 FROM src WHERE id IN (30, 31, 100)"
+        ));
+        let days = "SELECT string_agg(to_char(from_time AT TIME ZONE 'UTC', 'DD') || ':' || (SELECT count(*) FROM dst WHERE at >= from_time AND at < to_time), ' ' ORDER BY from_time) FROM eventkit.partitions WHERE parent = 'dst'::regclass";
+        for (order, first, other) in [("true", "2024-01-05", "2024-01-02"), ("false", "2024-01-02", "2024-01-05")] {
+            let _ = s.take_notices();
+            let refused = s
+                .query(&format!("CALL eventkit.backfill('src', 'dst', capture => false, newest_first => {order})"))
+                .unwrap_err();
+            assert!(["23505", "23P01"].contains(&&*refused.sqlstate), "{refused}");
+            assert!(
+                refused.message.starts_with(&format!("period {first}: ")) && refused.message.ends_with("(and 1 more)"),
+                "{refused}"
+            );
+            assert!(
+                refused.detail.as_ref().is_some_and(|detail| detail.contains(&format!("period {other}: "))),
+                "{refused:?}"
+            );
+            assert!(
+                refused.detail.is_some_and(|detail| detail.contains("(id, at)=(") || detail.contains("(at, id)=(")),
+                "the row is named"
+            );
+            let told = s.take_notices().join("\n");
+            assert!(
+                told.contains("WARNING: period 2024-01-05: ") && told.contains("WARNING: period 2024-01-02: "),
+                "{told}"
+            );
+            assert_eq!(value(&s, days), "01:24 03:24 04:24 06:24");
+            assert_eq!((leftovers(&s), strays(&s, "public")), ("0".to_owned(), "1".to_owned()));
+        }
+        s.query("DELETE FROM src WHERE n = 2 AND id < 100").unwrap();
+        let refused = s.query("CALL eventkit.backfill('src', 'dst', capture => false)").unwrap_err();
+        assert!(refused.message.starts_with("period 2024-01-05: ") && !refused.message.contains("(and"), "{refused}");
+        assert_eq!(value(&s, days), "01:24 02:24 03:24 04:24 06:24");
+        s.query("DELETE FROM src WHERE n = 2").unwrap();
+        s.query("CALL eventkit.backfill('src', 'dst', capture => false)").unwrap();
+        assert_eq!(content(&s, "src", "id, at, n"), content(&s, "dst", "id, at, n"));
+        assert_eq!(advisory_locks(&s), 0);
+    }
+}
+
+#[test]
 fn differences_are_told_by_the_parents_periods() {
     for (key, unit, period, zone, at) in [
         ("timestamptz", "NULL", "day", "America/New_York", "k"),

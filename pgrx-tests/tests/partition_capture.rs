@@ -327,8 +327,9 @@ fn content_is_verified() {
     )
     .unwrap();
     let refused = s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap_err();
-    assert_eq!(refused.sqlstate, "XX001");
+    assert_eq!(refused.sqlstate, "55000");
     assert!(refused.message.starts_with("period 2024-01-02: the values in ") && refused.hint.is_some(), "{refused}");
+    assert!(refused.detail.unwrap().contains("trigger shout"));
     assert_eq!(
         value(&s, "SELECT string_agg(period::date::text, ' ' ORDER BY period) FROM eventkit.backfill_periods"),
         "2024-01-03 2024-01-04"
@@ -336,6 +337,70 @@ fn content_is_verified() {
     s.query("DROP TRIGGER shout ON app.ev").unwrap();
     s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'content')").unwrap();
     assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn rows_that_a_trigger_drops_are_missed_by_count() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query(
+        "CREATE FUNCTION app.drop_some() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN CASE WHEN NEW.id % 100 = 0 THEN NULL ELSE NEW END; END';
+         CREATE TRIGGER \"drop %I\" BEFORE INSERT ON app.ev FOR EACH ROW EXECUTE FUNCTION app.drop_some();
+         CREATE TRIGGER off BEFORE INSERT ON app.ev FOR EACH ROW EXECUTE FUNCTION app.drop_some(); ALTER TABLE app.ev DISABLE TRIGGER off;
+         CALL eventkit.create_partition('app.ev', '2024-01-02')",
+    )
+    .unwrap();
+    for (verify, message) in [
+        ("count", "period 2024-01-02: 713 rows came to app.ev of 720"),
+        ("content", "period 2024-01-02: 713 rows came to app.ev of 720"),
+    ] {
+        let refused = fails(&s, &format!("CALL eventkit.backfill('ev', 'app.ev', verify => '{verify}')"));
+        assert_eq!(refused.sqlstate, "55000", "{refused}");
+        assert!(refused.message.starts_with(message), "{refused}");
+        assert!(
+            refused.detail.as_ref().unwrap().contains("trigger \"drop %I\"")
+                && !refused.detail.unwrap().contains("off")
+        );
+        assert_eq!(value(&s, "SELECT count(*) FROM app.ev WHERE at < '2024-01-03'"), "0");
+    }
+    // Who says none has it so.
+    s.query("CALL eventkit.backfill('ev', 'app.ev', verify => 'none')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM app.ev WHERE at >= '2024-01-02' AND at < '2024-01-03'"), "713");
+    assert_eq!(value(&s, "SELECT sum(row_count) FROM eventkit.backfill_periods WHERE period = '2024-01-02'"), "713");
+}
+
+#[test]
+fn a_damaged_index_of_the_source_is_noticed_by_count() {
+    let (_db, s) = open(
+        "CREATE TABLE src (id int PRIMARY KEY, at timestamptz NOT NULL, pad text);
+         INSERT INTO src SELECT n, '2024-01-01 00:00Z'::timestamptz + n * interval '1 minute', repeat('x', 1900) FROM generate_series(1, 4000) n ORDER BY hashint4(n);
+         CREATE INDEX src_at ON src (at); UPDATE pg_index SET indisready = false WHERE indexrelid = 'src_at'::regclass;
+         INSERT INTO src VALUES (5000, '2024-01-02 00:00:30Z', 'no index knows of it');
+         UPDATE pg_index SET indisready = true WHERE indexrelid = 'src_at'::regclass;
+         CREATE TABLE dst (id int, at timestamptz NOT NULL, pad text) PARTITION BY RANGE (at)",
+    );
+    s.query("VACUUM ANALYZE src").unwrap();
+    // The rows are read from the table and counted in the index.
+    s.query("SET enable_bitmapscan = off").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM src WHERE at >= '2024-01-02' AND at < '2024-01-03'"), "1440");
+    let refused = fails(&s, "CALL eventkit.backfill('src', 'dst', verify => 'count')");
+    assert_eq!(refused.sqlstate, "55000", "{refused}");
+    assert!(
+        refused
+            .message
+            .starts_with("period 2024-01-02: 1441 rows were copied from \"public\".\"src\", which holds 1440"),
+        "{refused}"
+    );
+    assert!(refused.hint.unwrap().contains("amcheck"));
+    assert_eq!(value(&s, "SELECT string_agg(row_count::text, ' ') FROM eventkit.backfill_periods"), "1121");
+    s.query("CALL eventkit.backfill('src', 'dst', verify => 'none')").unwrap();
+    assert_eq!(
+        value(&s, "SELECT string_agg(row_count::text, ' ' ORDER BY period) FROM eventkit.backfill_periods"),
+        "1439 1441 1121"
+    );
+    s.query("CALL eventkit.abandon_backfill('src', 'dst')").unwrap();
+    s.query("TRUNCATE dst; REINDEX INDEX src_at").unwrap();
+    s.query("CALL eventkit.backfill('src', 'dst', verify => 'count')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM dst"), "4001");
 }
 
 #[test]
@@ -447,6 +512,155 @@ fn a_capture_that_somebody_took_apart_is_noticed() {
     assert!(s.take_notices().iter().any(|n| n.contains("there is no backfill of")));
 }
 
+/// Who took what apart, and what was written unseen.
+const TAKEN_APART: [&str; 5] = [
+    "ALTER TABLE public.ev DISABLE TRIGGER USER; {}",
+    "ALTER TABLE public.ev DISABLE TRIGGER USER; {} ALTER TABLE public.ev ENABLE TRIGGER USER",
+    "DROP TRIGGER ev_changes_insert ON public.ev; {}",
+    "DROP FUNCTION app.ev_changes() CASCADE; {}",
+    "ALTER TABLE public.ev_1 DISABLE TRIGGER ALL; {}",
+];
+
+#[test]
+fn rows_that_a_broken_capture_missed_are_not_called_applied() {
+    let halves = " PARTITION BY HASH (id); CREATE TABLE public.ev_0 PARTITION OF public.ev FOR VALUES WITH (MODULUS 2, REMAINDER 0); \
+                  CREATE TABLE public.ev_1 PARTITION OF public.ev FOR VALUES WITH (MODULUS 2, REMAINDER 1)";
+    let unseen = "INSERT INTO public.ev SELECT 8000 + n, '2024-01-02 12:00Z' FROM generate_series(1, 9) n; UPDATE public.ev SET n = 4 WHERE id < 20; DELETE FROM public.ev WHERE id = 2000;";
+    for apart in TAKEN_APART {
+        let (_db, s) = open(&tables(if apart.contains("ev_1") { halves } else { PLAIN }));
+        s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+        s.query(&apart.replace("{}", unseen)).unwrap();
+        let calls = ["catch_up('ev', 'app.ev')", "finish_backfill('ev', 'app.ev')", "backfill('ev', 'app.ev')"];
+        let mut hint = String::new();
+        for call in calls {
+            let refused = fails(&s, &format!("CALL eventkit.{call}"));
+            assert_eq!(refused.sqlstate, "55000", "{apart} {call}: {refused}");
+            assert!(refused.message.ends_with("is not whole"), "{apart} {call}: {refused}");
+            hint = refused.hint.unwrap();
+        }
+        for plan in ["plan_catch_up", "plan_finish_backfill", "plan_backfill"] {
+            assert_eq!(fails(&s, &format!("SELECT eventkit.{plan}('ev', 'app.ev')")).sqlstate, "55000");
+        }
+        s.query("BEGIN").unwrap();
+        assert_eq!(s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap_err().sqlstate, "55000");
+        s.query("ROLLBACK").unwrap();
+        // What the hint says, word for word, brings it right.
+        let commands: Vec<&str> = hint
+            .split("; ")
+            .filter_map(|part| part.find("CALL ").or(part.find("TRUNCATE ")).map(|at| part[at..].trim_end_matches('.')))
+            .collect();
+        assert!(commands.len() == 3 && hint.contains("eventkit.backfill_differences("), "{hint}");
+        for command in commands {
+            s.query(command).unwrap_or_else(|failure| panic!("{failure}\n{command}"));
+        }
+        s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+        assert_eq!((differences(&s, "public.ev", "app.ev"), leftovers(&s)), ("0".into(), String::new()), "{apart}");
+    }
+}
+
+#[test]
+fn a_capture_that_is_taken_apart_at_the_last_moment_is_noticed() {
+    let (db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let other = db.session("other").unwrap();
+    other
+        .query("BEGIN; ALTER TABLE public.ev DISABLE TRIGGER USER; INSERT INTO public.ev VALUES (8001, '2024-01-02')")
+        .unwrap();
+    // It has looked before it waits for the lock, and looks again when it has it.
+    s.run("CALL eventkit.finish_backfill('ev', 'app.ev', lock_timeout => '1 minute')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    other.query("COMMIT").unwrap();
+    let refused = s.join().unwrap_err();
+    assert!(refused.sqlstate == "55000" && refused.message.ends_with("is not whole"), "{refused}");
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfills WHERE finished_at IS NULL"), "1");
+}
+
+/// A key type with operators of its own in a schema that nobody looks into, with or without being the type's usual ones.
+fn own_type(usual: &str) -> String {
+    format!(
+        "CREATE SCHEMA kinds; CREATE TYPE kinds.code AS (a int, b text);
+         CREATE FUNCTION kinds.cmp(kinds.code, kinds.code) RETURNS int IMMUTABLE STRICT LANGUAGE sql AS 'SELECT btrecordcmp($1, $2)';
+         CREATE FUNCTION kinds.eq(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) = 0';
+         CREATE FUNCTION kinds.lt(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) < 0';
+         CREATE FUNCTION kinds.le(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) <= 0';
+         CREATE FUNCTION kinds.gt(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) > 0';
+         CREATE FUNCTION kinds.ge(kinds.code, kinds.code) RETURNS bool IMMUTABLE STRICT LANGUAGE sql AS 'SELECT kinds.cmp($1, $2) >= 0';
+         CREATE OPERATOR kinds.=== (FUNCTION = kinds.eq, LEFTARG = kinds.code, RIGHTARG = kinds.code, COMMUTATOR = OPERATOR(kinds.===));
+         CREATE OPERATOR kinds.<<< (FUNCTION = kinds.lt, LEFTARG = kinds.code, RIGHTARG = kinds.code);
+         CREATE OPERATOR kinds.<<= (FUNCTION = kinds.le, LEFTARG = kinds.code, RIGHTARG = kinds.code);
+         CREATE OPERATOR kinds.>>> (FUNCTION = kinds.gt, LEFTARG = kinds.code, RIGHTARG = kinds.code);
+         CREATE OPERATOR kinds.>>= (FUNCTION = kinds.ge, LEFTARG = kinds.code, RIGHTARG = kinds.code);
+         CREATE OPERATOR CLASS kinds.code_ops {usual} FOR TYPE kinds.code USING btree AS OPERATOR 1 kinds.<<<, OPERATOR 2 kinds.<<=, OPERATOR 3 kinds.===,
+             OPERATOR 4 kinds.>>=, OPERATOR 5 kinds.>>>, FUNCTION 1 kinds.cmp(kinds.code, kinds.code);"
+    )
+}
+
+#[test]
+fn keys_of_types_that_an_extension_or_somebody_made() {
+    let of = |made: &str, kind: &str, ops: &str, text: &str| {
+        (made.to_owned(), kind.to_owned(), ops.to_owned(), text.to_owned())
+    };
+    let extension = |name: &str| format!("CREATE SCHEMA kinds; CREATE EXTENSION {name} SCHEMA kinds;");
+    for (made, kind, ops, text) in [
+        of(&extension("ltree"), "kinds.ltree", "", "'a.b' || i"),
+        of(&extension("citext"), "kinds.citext", "", "'Name ' || i"),
+        of(&extension("isn"), "kinds.issn", "", "'977' || lpad(i::text, 7, '0') || '00?'"),
+        of(&extension("seg"), "kinds.seg", "", "i || '.5'"),
+        of(&own_type("DEFAULT"), "kinds.code", "", "'(' || i || ',x)'"),
+        of(&own_type(""), "kinds.code", "kinds.code_ops", "'(' || i || ',x)'"),
+        of("CREATE DOMAIN kind AS bigint[];", "kind", "", "'{' || i || '}'"),
+    ] {
+        let key = if ops.is_empty() { "PRIMARY KEY (p, at)".to_owned() } else { String::new() };
+        let (_db, s) = open(&format!(
+            "{made} CREATE TABLE src (p {kind} NOT NULL, at timestamptz NOT NULL, v int, {} );
+             CREATE TABLE dst (p {kind} NOT NULL, at timestamptz NOT NULL, v int, {}) PARTITION BY RANGE (at);",
+            if key.is_empty() { "CHECK (true)" } else { &key },
+            if key.is_empty() { "CHECK (true)" } else { &key },
+        ));
+        if !ops.is_empty() {
+            s.query(&format!(
+                "CREATE UNIQUE INDEX identity ON src (p {ops}); ALTER TABLE src REPLICA IDENTITY USING INDEX identity"
+            ))
+            .unwrap();
+        }
+        s.query(&format!("INSERT INTO src SELECT ({text})::{kind}, '2024-01-01 00:00Z'::timestamptz + i * interval '2 hours', i FROM generate_series(1, 30) i")).unwrap();
+        s.query("CALL eventkit.backfill('src', 'dst', verify => 'content')")
+            .unwrap_or_else(|failure| panic!("{failure}\n{kind}"));
+        s.query(&format!(
+            "UPDATE src SET v = 100 WHERE v < 5; UPDATE src SET at = at + interval '1 day' WHERE v = 7; DELETE FROM src WHERE v = 8;
+             UPDATE src SET p = (SELECT ({text})::{kind} FROM generate_series(50, 50) i) WHERE v = 9; INSERT INTO src SELECT ({text})::{kind}, '2024-02-01', i FROM generate_series(60, 61) i"
+        ))
+        .unwrap_or_else(|failure| panic!("{failure}\n{kind}"));
+        s.query("CALL eventkit.catch_up('src', 'dst', 3)").unwrap_or_else(|failure| panic!("{failure}\n{kind}"));
+        s.query("DELETE FROM src WHERE v = 10; UPDATE src SET v = 200 WHERE v = 11").unwrap();
+        s.query("CALL eventkit.finish_backfill('src', 'dst')").unwrap_or_else(|failure| panic!("{failure}\n{kind}"));
+        let rows = |table: &str| lines(&s, &format!("SELECT p, at, v FROM {table} ORDER BY at, v"));
+        assert_eq!(rows("src"), rows("dst"), "{kind}");
+        assert_eq!((rows("src").len(), leftovers(&s)), (30, String::new()), "{kind}");
+    }
+}
+
+#[test]
+fn periods_that_stood_there_and_differ_are_named_when_all_is_over() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.create_partition('app.ev', '2024-01-03')").unwrap();
+    s.query("INSERT INTO app.ev (id, at, n, name) OVERRIDING SYSTEM VALUE SELECT id, at, n, name FROM public.ev WHERE at >= '2024-01-03' AND at < '2024-01-03 12:00'").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    let heard = s.take_notices().join("\n");
+    let told = "WARNING: periods of public.ev and app.ev differ: 2024-01-03: 720 in source, 360 in parent";
+    assert!(heard.contains(told) && heard.contains("is finished"), "{heard}");
+    // What was copied whole is not counted again.
+    assert_eq!(heard.matches("WARNING").count(), 1, "{heard}");
+    s.query("TRUNCATE app.ev; CALL eventkit.abandon_backfill('ev', 'app.ev')").unwrap();
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(!heard.contains("WARNING"), "{heard}");
+}
+
 #[test]
 fn hostile_names_types_and_paths() {
     let (_db, s) = open(
@@ -480,6 +694,138 @@ fn hostile_names_types_and_paths() {
     let rows = |table: &str| lines(&s, &format!(r#"SELECT "a t", "k""1", k2, k3, v FROM {table} ORDER BY k3"#));
     assert_eq!(rows(source), rows(r#""Od'd \ $x$"."pa'rent""#));
     assert_eq!(rows(source).len(), 20);
+    assert_eq!(leftovers(&s), "");
+}
+
+#[test]
+fn each_period_of_each_kind_of_key_has_its_rows_once() {
+    // How a key is made of an instant, and an instant of a key; in the zone of the parent.
+    let kinds = [
+        ("date", "NULL", "(t AT TIME ZONE '{zone}')::date", "k::timestamp AT TIME ZONE '{zone}'"),
+        ("timestamp", "NULL", "t AT TIME ZONE '{zone}'", "k AT TIME ZONE '{zone}'"),
+        ("timestamptz", "NULL", "t", "k"),
+        ("bigint", "'s'", "extract(epoch FROM t)::bigint", "to_timestamp(k)"),
+        ("bigint", "'ms'", "(extract(epoch FROM t) * 1000)::bigint", "to_timestamp(k / 1000.0)"),
+        ("bigint", "'us'", "(extract(epoch FROM t) * 1000000)::bigint", "to_timestamp(k / 1000000.0)"),
+        ("bigint", "'ns'", "(extract(epoch FROM t) * 1000000000)::bigint", "to_timestamp(k / 1000000000.0)"),
+        (
+            "uuid",
+            "NULL",
+            "(lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') || '7000' || '8' || lpad(to_hex(i), 15, '0'))::uuid",
+            "to_timestamp(('x' || left(replace(k::text, '-', ''), 12))::bit(48)::bigint / 1000.0)",
+        ),
+    ];
+    // Each begins where a period does, a second before and within; no clock goes back here.
+    for (period, unit, begins) in [
+        ("1 hour", "hour", "2024-03-05 03:00,2024-03-05 04:00,2024-03-05 23:00"),
+        ("6 hours", "6 hours", "2024-03-05 06:00,2024-03-05 12:00,2024-03-06 00:00"),
+        ("1 day", "day", "2024-03-05 00:00,2024-03-06 00:00,2024-03-08 00:00"),
+        ("1 week", "week", "2024-03-04 00:00,2024-03-11 00:00,2024-12-30 00:00"),
+        ("1 month", "month", "2024-02-01 00:00,2024-03-01 00:00,2024-12-01 00:00"),
+        ("3 months", "quarter", "2023-10-01 00:00,2024-01-01 00:00,2024-04-01 00:00"),
+    ] {
+        for (kind, key_unit, made, instant) in kinds {
+            if kind == "date" && period.contains("hour") {
+                continue;
+            }
+            let zone = if kind == "date" || kind == "timestamp" || period.contains("month") {
+                "America/New_York"
+            } else {
+                "Asia/Kathmandu"
+            };
+            // Hours of a zone that is 45 minutes off begin there as they do elsewhere.
+            let zone = if period.contains("hour") { "UTC" } else { zone };
+            let (made, instant) = (made.replace("{zone}", zone), instant.replace("{zone}", zone));
+            let case = format!("{kind} {key_unit} by {period} in {zone}");
+            let rows = |from: i64, shift: &str| {
+                format!(
+                    "SELECT i, {made}, 0 FROM (SELECT {from} + row_number() OVER () AS i, (b::timestamp + d::interval + '{shift}'::interval) AT TIME ZONE '{zone}' AS t \
+                     FROM unnest('{{{begins}}}'::text[]) b, unnest('{{0,-1 second,10 minutes,25 minutes}}'::text[]) d) made"
+                )
+            };
+            let (_db, s) = open(&format!(
+                "CREATE TABLE src (i bigint, k {kind} NOT NULL, n int, PRIMARY KEY (i)); CREATE INDEX ON src (k);
+                 CREATE TABLE dst (i bigint, k {kind} NOT NULL, n int, PRIMARY KEY (i, k)) PARTITION BY RANGE (k);
+                 INSERT INTO src {};
+                 CALL eventkit.manage_partitions('dst', '{period}', '{zone}', premake => 0, key_unit => {key_unit})",
+                rows(0, "0")
+            ));
+            let call = |call: &str| {
+                s.query(&format!("CALL eventkit.{call}('src', 'dst')"))
+                    .unwrap_or_else(|failure| panic!("{failure}\n{case}"))
+            };
+            let same = |when: &str| {
+                assert_eq!(
+                    lines(&s, "SELECT i, k, n FROM src ORDER BY i"),
+                    lines(&s, "SELECT i, k, n FROM dst ORDER BY i"),
+                    "{case} {when}"
+                );
+                // The bounds that the server enforces hold the row; they are those of the period by the zone's own clocks.
+                let begin = if unit == "6 hours" {
+                    format!("date_bin('6 hours', ({instant}) AT TIME ZONE '{zone}', '2000-01-01')")
+                } else {
+                    format!("date_trunc('{unit}', ({instant}) AT TIME ZONE '{zone}')")
+                };
+                // A key without a zone is told as it stands.
+                let shown = if ["date", "timestamp"].contains(&kind) { "UTC" } else { zone };
+                let wrong = lines(
+                    &s,
+                    &format!(
+                        "SELECT d.i, p.partition, p.from_time, {begin} FROM dst d JOIN eventkit.partitions p ON p.partition = d.tableoid WHERE p.from_time IS DISTINCT FROM ({begin}) AT TIME ZONE '{shown}'"
+                    ),
+                );
+                assert!(wrong.is_empty(), "{case} {when}: {wrong:?}");
+                assert_eq!(
+                    lines(&s, "SELECT * FROM eventkit.backfill_differences('src', 'dst')"),
+                    [""; 0],
+                    "{case} {when}"
+                );
+            };
+            call("backfill");
+            same("backfill");
+            // Other values, rows that go, rows that move on by more than a period, rows of periods that are new.
+            s.query(&format!(
+                "UPDATE src SET n = 1 WHERE i % 3 = 0; DELETE FROM src WHERE i = 4; UPDATE src SET k = m.k FROM ({}) m (i, k, n) WHERE src.i = m.i AND src.i IN (5, 6); INSERT INTO src {}",
+                rows(0, "100 days"),
+                rows(100, "200 days")
+            ))
+            .unwrap();
+            call("catch_up");
+            same("catch_up");
+            s.query("UPDATE src SET n = 2 WHERE i = 7; DELETE FROM src WHERE i = 101").unwrap();
+            call("finish_backfill");
+            same("finish_backfill");
+            assert_eq!((value(&s, "SELECT count(*) FROM dst"), leftovers(&s)), ("22".into(), String::new()), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_short_lock_timeout_of_the_session_ends_no_wait_of_a_call() {
+    let (db, s) = open(&tables(PLAIN));
+    let other = db.session("other").unwrap();
+    s.query("SET lock_timeout = '1ms'; SET deadlock_timeout = '1s'").unwrap();
+    let waits_for = |call: &str, holds: &str| {
+        other.query(&format!("BEGIN; {holds}")).unwrap();
+        s.run(&format!("CALL eventkit.{call}"));
+        wait::until_blocked(db.cluster, &s)
+            .unwrap_or_else(|error| panic!("{error}\n{call} behind {holds}\n{:?}", s.join()));
+        // Longer than the session would wait.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        other.query("COMMIT").unwrap();
+        s.join().unwrap_or_else(|failure| panic!("{failure}\n{call} behind {holds}"));
+        assert_eq!(value(&s, "SHOW lock_timeout"), "1ms", "{call}");
+    };
+    waits_for("backfill('ev', 'app.ev')", "UPDATE public.ev SET n = 1 WHERE id = 1");
+    s.query("UPDATE public.ev SET n = 2 WHERE id = 2; DELETE FROM public.ev WHERE id = 3; INSERT INTO public.ev VALUES (9001, '2024-02-01')").unwrap();
+    waits_for("catch_up('ev', 'app.ev')", "SELECT FROM app.ev WHERE id = 2 FOR UPDATE");
+    s.query("UPDATE public.ev SET n = 3 WHERE id = 2; INSERT INTO public.ev VALUES (9002, '2024-02-02')").unwrap();
+    waits_for("catch_up('ev', 'app.ev')", "LOCK TABLE ONLY app.ev IN SHARE UPDATE EXCLUSIVE MODE");
+    s.query("UPDATE public.ev SET n = 4 WHERE id = 2").unwrap();
+    waits_for("finish_backfill('ev', 'app.ev')", "UPDATE public.ev SET n = 5 WHERE id = 4");
+    assert_eq!((differences(&s, "public.ev", "app.ev"), leftovers(&s)), ("0".into(), String::new()));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    waits_for("abandon_backfill('ev', 'app.ev')", "SELECT count(*) FROM public.ev");
     assert_eq!(leftovers(&s), "");
 }
 

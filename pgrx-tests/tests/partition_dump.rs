@@ -97,6 +97,29 @@ fn the_way_back_to_a_plain_table_is_dumped_and_restored() {
 }
 
 #[test]
+fn changes_that_are_being_applied_are_dumped_and_restored() {
+    for victim in victims::catch_up().into_iter().chain(victims::finish_backfill()) {
+        let killed = Killed::of(&victim, shared::cluster().unwrap());
+        each_dumped_and_restored(&victim, &killed, |left, s, when, call_again| {
+            // What was applied is there, what waits is there; nothing is both.
+            for rows in ["SELECT * FROM e ORDER BY id", "SELECT * FROM src ORDER BY id"] {
+                assert_eq!(lines(s, rows), lines(left, rows), "{when}");
+            }
+            let waiting = "SELECT source, parent, changes IS NULL, finished_at IS NULL, eventkit.captured_changes(changes) FROM eventkit.backfills";
+            assert_eq!(lines(s, waiting), lines(left, waiting), "{when}");
+            // Who writes before it goes on is captured, unless it was over.
+            s.query("UPDATE src SET day = 60 WHERE id = 2").unwrap();
+            let over = value(s, "SELECT count(*) FROM eventkit.backfills WHERE finished_at IS NOT NULL") == "1";
+            if over {
+                s.query("UPDATE src SET day = 2 WHERE id = 2").unwrap();
+            }
+            call_again();
+            assert_eq!(lasting(holds(s)), lasting(killed.expected.clone()), "{when}");
+        });
+    }
+}
+
+#[test]
 fn a_retirement_is_dumped_and_restored() {
     let tables = "SELECT oid::regclass FROM pg_class WHERE relname ~ '^e_2024' AND relkind = 'r' ORDER BY 1";
     for victim in victims::drop_old_partitions() {

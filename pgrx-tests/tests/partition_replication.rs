@@ -14,7 +14,17 @@ struct Pair {
 }
 
 fn pair(tables: &str) -> Pair {
-    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap()).setting("wal_level = logical").start().unwrap();
+    let subscribed = "CREATE TABLE e (id int, at timestamptz NOT NULL, n int, got serial, PRIMARY KEY (id, at)); CREATE INDEX ON e (at)";
+    published("FOR TABLE e WITH (publish_via_partition_root = true)", tables, subscribed)
+}
+
+/// What is published, what the publisher has besides the parent, and what the subscriber has.
+fn published(publication: &str, tables: &str, subscribed: &str) -> Pair {
+    let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap())
+        .setting("wal_level = logical")
+        .setting("wal_retrieve_retry_interval = '100ms'")
+        .start()
+        .unwrap();
     for database in ["publisher", "subscriber"] {
         cluster.create_database(database).unwrap();
         cluster.create_extension(database).unwrap();
@@ -22,8 +32,8 @@ fn pair(tables: &str) -> Pair {
     let publisher = Session::open(&cluster, "publisher", "publisher").unwrap();
     let subscriber = Session::open(&cluster, "subscriber", "subscriber").unwrap();
     publisher.query(&format!("CREATE TABLE e (id int, at timestamptz NOT NULL, n int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); {tables}")).unwrap();
-    subscriber.query("CREATE TABLE e (id int, at timestamptz NOT NULL, n int, got serial, PRIMARY KEY (id, at)); CREATE INDEX ON e (at)").unwrap();
-    publisher.query("CREATE PUBLICATION p FOR TABLE e WITH (publish_via_partition_root = true)").unwrap();
+    subscriber.query(subscribed).unwrap();
+    publisher.query(&format!("CREATE PUBLICATION p {publication}")).unwrap();
     // The server waits for the end of a transaction of its own when it makes the slot: so it is made before.
     publisher.query("SELECT pg_create_logical_replication_slot('s', 'pgoutput')").unwrap();
     subscriber
@@ -33,8 +43,9 @@ fn pair(tables: &str) -> Pair {
             cluster.port()
         ))
         .unwrap();
-    wait::until(&cluster, "subscriber", "(SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel)").unwrap();
-    Pair { cluster, publisher, subscriber }
+    let pair = Pair { cluster, publisher, subscriber };
+    pair.synchronized();
+    pair
 }
 
 const ROWS: &str = "SELECT id, at, n FROM e ORDER BY id";
@@ -58,6 +69,24 @@ impl Pair {
         });
     }
 
+    /// Waits until the subscriber has copied the tables that are new to it.
+    fn synchronized(&self) {
+        wait::until(
+            &self.cluster,
+            "subscriber",
+            "(SELECT coalesce(bool_and(srsubstate = 'r'), true) FROM pg_subscription_rel)",
+        )
+        .unwrap();
+    }
+
+    /// Runs a call by psql at the publisher, and gives all that it tells, hints included.
+    fn told(&self, sql: &str) -> String {
+        let output = self.cluster.psql("publisher", ["-c", sql]).unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        told
+    }
+
     fn same(&self, after: &str) {
         assert_eq!(lines(&self.subscriber, ROWS), lines(&self.publisher, ROWS), "{after}");
     }
@@ -77,6 +106,110 @@ fn each_row_of_a_backfill_arrives_once() {
     pair.call("CALL eventkit.finish_backfill('src', 'e')");
     pair.call("INSERT INTO e VALUES (30, '2024-01-02 01:00Z', 3); UPDATE e SET n = 4 WHERE id = 20");
     pair.same("what is written after");
+}
+
+/// What stands between two pieces of a text.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    text.split_once(before)
+        .and_then(|(_, rest)| rest.split_once(after))
+        .unwrap_or_else(|| panic!("{before} … {after}: {text}"))
+        .0
+}
+
+#[test]
+fn a_backfill_where_all_tables_are_published_says_what_is_sent_and_goes_on() {
+    let source = "CREATE TABLE src (id int PRIMARY KEY, at timestamptz NOT NULL, n int); INSERT INTO src SELECT n, '2024-01-01 00:00Z'::timestamptz + n * interval '6 hours', 0 FROM generate_series(0, 11) n;";
+    for (all, root) in [
+        ("ALL TABLES", true),
+        ("ALL TABLES", false),
+        ("TABLES IN SCHEMA public", true),
+        ("TABLES IN SCHEMA public", false),
+    ] {
+        let below = if root { "" } else { "PARTITION BY RANGE (at)" };
+        let pair = published(
+            &format!("FOR {all} WITH (publish_via_partition_root = {root})"),
+            source,
+            &format!(
+                "CREATE TABLE src (id int PRIMARY KEY, at timestamptz NOT NULL, n int); CREATE TABLE e (id int, at timestamptz NOT NULL, n int, PRIMARY KEY (id, at)) {below}"
+            ),
+        );
+        let case = format!("FOR {all}, publish_via_partition_root = {root}");
+        let told = pair.told("CALL eventkit.backfill('src', 'e')");
+        assert!(told.contains("WARNING:  publication p sends what is noted in public.src_changes"), "{case}: {told}");
+        assert_eq!(
+            told.contains(
+                "WARNING:  publication p sends rows of partitions of public.e under the names of the partitions"
+            ),
+            !root,
+            "{case}: {told}"
+        );
+        // The subscriber does what it is told, then it goes on where it stopped.
+        let table = between(&told, "Say at each subscriber: ", "; it may be dropped");
+        pair.subscriber.query(table).unwrap_or_else(|failure| panic!("{failure}\n{table}"));
+        if !root {
+            for range in ["'2024-01-01 00:00Z', '2024-01-05 00:00Z'", "'2024-03-01 00:00Z', '2024-03-02 00:00Z'"] {
+                pair.subscriber.query(&format!("CALL eventkit.create_partitions('e', {range})")).unwrap();
+            }
+        }
+        let refresh = || {
+            if !root {
+                pair.call("SELECT 1");
+                pair.subscriber.query("ALTER SUBSCRIPTION s REFRESH PUBLICATION").unwrap();
+                pair.synchronized();
+            }
+        };
+        refresh();
+        pair.call("SELECT 1");
+        pair.same(&case);
+        pair.call("UPDATE src SET n = 1 WHERE id < 3; DELETE FROM src WHERE id = 4; UPDATE src SET at = at + interval '1 day' WHERE id = 5; INSERT INTO src VALUES (20, '2024-03-01 00:00Z', 0)");
+        pair.call("CALL eventkit.catch_up('src', 'e')");
+        refresh();
+        pair.same(&case);
+        pair.call("UPDATE src SET n = 2 WHERE id = 7; DELETE FROM src WHERE id = 8");
+        pair.call("CALL eventkit.finish_backfill('src', 'e')");
+        pair.call("INSERT INTO e VALUES (30, '2024-01-02 01:00Z', 3); UPDATE e SET n = 4 WHERE id = 20; DELETE FROM e WHERE id = 9");
+        pair.same(&case);
+        assert_eq!(
+            lines(&pair.publisher, "SELECT id, n FROM e WHERE id < 30 AND id NOT IN (9, 20) ORDER BY id"),
+            lines(&pair.publisher, "SELECT id, n FROM src WHERE id NOT IN (9, 20) ORDER BY id")
+        );
+        pair.subscriber.query("DROP TABLE src_changes").unwrap();
+        pair.call("UPDATE e SET n = 5 WHERE id = 20");
+        pair.same(&case);
+    }
+}
+
+#[test]
+fn nothing_is_told_where_nothing_is_sent() {
+    for publication in [
+        "FOR TABLE e WITH (publish_via_partition_root = true)",
+        "FOR TABLE src",
+        "FOR ALL TABLES WITH (publish = 'update, truncate')",
+        "FOR TABLES IN SCHEMA elsewhere",
+    ] {
+        let (_db, s) = common::open(&format!(
+            "CREATE SCHEMA elsewhere; CREATE TABLE src (id int PRIMARY KEY, at timestamptz NOT NULL); CREATE TABLE e (id int, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); CREATE PUBLICATION p {publication}"
+        ));
+        s.query("INSERT INTO src VALUES (1, '2024-01-01')").unwrap();
+        s.query("CALL eventkit.backfill('src', 'e')").unwrap();
+        s.query("UPDATE src SET at = '2024-01-02'").unwrap();
+        let heard = s.take_notices().join("\n");
+        assert!(!heard.contains("WARNING: publication"), "{publication}: {heard}");
+        s.query("CALL eventkit.finish_backfill('src', 'e')")
+            .unwrap_or_else(|failure| panic!("{failure}\n{publication}"));
+    }
+}
+
+#[test]
+fn what_is_noted_of_partitions_can_be_published() {
+    let (_db, s) = common::open("");
+    assert_eq!(
+        lines(
+            &s,
+            "SELECT oid::regclass FROM pg_class c WHERE relnamespace = 'eventkit'::regnamespace AND relkind = 'r' AND relname ~ 'partition|backfill|run' AND relreplident <> 'f' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND (indisprimary OR indisreplident))"
+        ),
+        [""; 0]
+    );
 }
 
 #[test]

@@ -77,6 +77,7 @@ const SUBJECTS: [(&str, &[&str]); 10] = [
             "finish_backfill",
             "plan_finish_backfill",
             "abandon_backfill",
+            "plan_abandon_backfill",
             "periods_left",
             "check_backfill",
             "backfill_left_behind",

@@ -167,9 +167,9 @@ fn plan_catch_up(
 
 plan_function! {
 /// The steps of `finish_backfill` after its last call of `catch_up`, without doing them: the lock, the last changes, sequences, the end
-/// of the capture; then, in a transaction of its own, its removal.
+/// of the capture; then, in a transaction of its own, its removal, which is all when a call was stopped before it.
 ///
-/// Takes source and parent. Raises what `capture::apply` raises. Takes no lock but `ACCESS SHARE`.
+/// Takes source and parent. Raises what `capture::finish` raises. Takes no lock but `ACCESS SHARE`.
 r#"
 CREATE FUNCTION eventkit.plan_finish_backfill(source regclass, parent regclass) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
@@ -187,13 +187,24 @@ fn plan_finish_backfill(source: Oid, parent: Oid) {
         passed_over: Vec::new(),
         alone: None,
     };
-    let mut steps = vec![capture::last_lock(from)];
-    steps.extend(capture::apply(table, from, &captured, batch)?);
-    steps.extend(backfill::sequence_steps(table, from)?);
-    steps.extend(capture::end(table, from, &captured)?);
-    steps.push(Step::commit(table.qualified()));
-    steps.extend(capture::remove(table, from, &captured)?);
-    Ok(steps)
+    capture::finish(table, from, &captured, batch, backfill::sequence_steps(table, from)?)
+}
+}
+
+plan_function! {
+/// The steps of `abandon_backfill`, without doing them: the removal of the capture.
+///
+/// Takes source and parent; without a parent, of all backfills of the source. The parent may be gone. Gives nothing where nothing is
+/// captured. Takes no lock but `ACCESS SHARE`. Raises `22004` without a source.
+r#"
+CREATE FUNCTION eventkit.plan_abandon_backfill(source regclass, parent regclass DEFAULT NULL) RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 10000 ROWS 10 LANGUAGE c
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#
+fn plan_abandon_backfill(source: Oid, parent: Oid) {
+    let removals = catalog::removals(given(source, "source")?, parent)?;
+    Ok(removals.iter().flat_map(capture::Removal::steps).collect())
 }
 }
 

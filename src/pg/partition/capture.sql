@@ -7,29 +7,31 @@ SELECT jsonb_build_object(
     SELECT coalesce(jsonb_agg(jsonb_build_object(
       'name', a.attname,
       'plain', (SELECT t.typtype IN ('b', 'e') AND t.typelem = 0 FROM pg_type t WHERE t.oid = a.atttypid),
-      'equal', (
-        SELECT format('OPERATOR(%I.%s)', n.nspname, q.oprname)
-        FROM pg_amop o JOIN pg_operator q ON q.oid = o.amopopr JOIN pg_namespace n ON n.oid = q.oprnamespace
-        WHERE o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype AND o.amoprighttype = oc.opcintype AND o.amopstrategy = 3),
-      'parent_equal', of_parent.equal,
-      'parent_type', of_parent.type) ORDER BY k.place), '[]')
+      'equal', of_source.equal,
+      -- A type without usual operators is compared as the source's index does it.
+      'parent_equal', coalesce(of_parent.equal, of_source.equal),
+      'parent_type', format_type(pa.atttypid, pa.atttypmod)) ORDER BY k.place), '[]')
     FROM unnest(chosen.indkey::int2[], chosen.indclass::oid[]) WITH ORDINALITY k (attnum, opclass, place)
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
     JOIN pg_opclass oc ON oc.oid = k.opclass
+    JOIN pg_attribute pa ON pa.attrelid = $2 AND pa.attname = a.attname AND NOT pa.attisdropped
     CROSS JOIN LATERAL (
+      SELECT format('OPERATOR(%I.%s)', n.nspname, q.oprname) AS equal
+      FROM pg_amop o JOIN pg_operator q ON q.oid = o.amopopr JOIN pg_namespace n ON n.oid = q.oprnamespace
+      WHERE o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype AND o.amoprighttype = oc.opcintype AND o.amopstrategy = 3) of_source
+    LEFT JOIN LATERAL (
       -- A type without an ordering of its own (varchar) is ordered by the one that it is binary-coercible to.
-      SELECT format('OPERATOR(%I.%s)', n.nspname, q.oprname) AS equal, format_type(pa.atttypid, pa.atttypmod) AS type
-      FROM pg_attribute pa
-      JOIN pg_type t ON t.oid = pa.atttypid
+      SELECT format('OPERATOR(%I.%s)', n.nspname, q.oprname) AS equal
+      FROM pg_type t
       JOIN pg_opclass po ON po.opcdefault AND po.opcmethod = (SELECT m.oid FROM pg_am m WHERE m.amname = 'btree')
       JOIN pg_amop o ON o.amopfamily = po.opcfamily AND o.amoplefttype = po.opcintype AND o.amoprighttype = po.opcintype AND o.amopstrategy = 3
       JOIN pg_operator q ON q.oid = o.amopopr JOIN pg_namespace n ON n.oid = q.oprnamespace
-      WHERE pa.attrelid = $2 AND pa.attname = a.attname AND NOT pa.attisdropped
+      WHERE t.oid = pa.atttypid
         AND po.opcintype IN (t.oid, t.typbasetype,
           CASE WHEN coalesce(nullif(t.typbasetype, 0), t.oid) = 'varchar'::regtype THEN 'text'::regtype END,
           CASE WHEN t.typtype = 'e' THEN 'anyenum'::regtype WHEN t.typtype = 'c' THEN 'record'::regtype
             WHEN t.typtype = 'r' THEN 'anyrange'::regtype WHEN t.typlen = -1 AND t.typelem <> 0 THEN 'anyarray'::regtype END)
-      ORDER BY po.opcintype = t.oid DESC LIMIT 1) of_parent
+      ORDER BY po.opcintype = t.oid DESC LIMIT 1) of_parent ON true
     WHERE k.place <= chosen.indnkeyatts),
   'at', jsonb_build_object(
     'name', key.attname,
@@ -47,7 +49,12 @@ SELECT jsonb_build_object(
     SELECT jsonb_build_object(
       'schema', ln.nspname,
       'name', l.relname,
-      'whole', f.oid IS NOT NULL AND 4 = (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = f.oid AND g.tgenabled = 'A'),
+      'whole', f.oid IS NOT NULL AND 4 = (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = f.oid AND g.tgenabled = 'A')
+        -- A partition of the source has the three that see rows.
+        AND (c.relkind <> 'p' OR NOT EXISTS (
+          SELECT FROM pg_partition_tree(c.oid) t
+          WHERE t.level > 0 AND 3 <> (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = t.relid AND g.tgfoid = f.oid AND g.tgenabled = 'A'))),
+      'finished', b.finished_at IS NOT NULL,
       'has_function', f.oid IS NOT NULL,
       'triggers', (SELECT coalesce(jsonb_agg(g.tgname ORDER BY g.tgname), '[]') FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = f.oid))
     FROM eventkit.backfills b

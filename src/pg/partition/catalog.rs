@@ -4,7 +4,7 @@ use crate::raw::bounds::{Attached, partitions_of};
 use crate::raw::zone::ServerClock;
 use eventkit_core::error::{Error, Result};
 use eventkit_core::partition::bound::Bound;
-use eventkit_core::partition::capture::Capture;
+use eventkit_core::partition::capture::{Capture, Removal};
 use eventkit_core::partition::error;
 use eventkit_core::partition::key::Key;
 use eventkit_core::partition::period::Period;
@@ -33,6 +33,12 @@ pub fn source(table: Oid, parent: Oid) -> Result<Source> {
 pub fn capture(table: Oid, parent: Oid) -> Result<Capture> {
     let text = kept_text(include_str!("capture.sql"), &[table.into(), parent.into()])?;
     Capture::read(&text.ok_or_else(|| error::no_such_table("source"))?)
+}
+
+/// What the captures of a source consist of, of one parent or of all. Takes no lock.
+pub fn removals(source: Oid, parent: Option<Oid>) -> Result<Vec<Removal>> {
+    let text = one::<String>(include_str!("removals.sql"), &[source.into(), parent.into()])?;
+    Removal::read(&text.unwrap_or_else(|| "[]".to_owned()))
 }
 
 /// A partition and where it lies.

@@ -69,10 +69,16 @@ pgrx::extension_sql_file!(
     requires = ["partition_settings", backfill::source_periods]
 );
 pgrx::extension_sql_file!(
+    "../../../sql/partition_publications.sql",
+    name = "partition_publications",
+    requires = ["partition_plan"]
+);
+pgrx::extension_sql_file!(
     "../../../sql/partition_backfill.sql",
     name = "partition_backfill",
     requires = [
         "partition_create",
+        "partition_publications",
         "partition_ledger",
         backfill_plans::plan_backfill,
         backfill_plans::plan_backfill_capture,
@@ -136,6 +142,7 @@ pgrx::extension_sql_file!(
         "partition_backfill",
         backfill_plans::plan_catch_up,
         backfill_plans::plan_finish_backfill,
+        backfill_plans::plan_abandon_backfill,
         backfill::source_periods_of_hours
     ]
 );

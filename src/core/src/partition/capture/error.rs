@@ -1,5 +1,6 @@
 //! What is said when a source cannot be captured.
 
+use super::super::name::literal;
 use crate::error::{Condition, Error};
 
 fn error(condition: Condition, message: String, detail: &str, hint: String) -> Error {
@@ -87,12 +88,12 @@ pub fn broken(from: &str, table: &str, changes: &str) -> Error {
         Condition::ObjectNotInPrerequisiteState,
         format!("the capture of {from} for {table} is not whole"),
         &format!(
-            "Triggers of {from} that write to {changes}, or their function, are gone or disabled; changes may have been missed."
+            "Triggers of {from} that write to {changes}, or their function, are gone or disabled, or were for a time; changes may have been missed."
         ),
         format!(
-            "Give it up with: CALL eventkit.abandon_backfill('{}', '{}'), empty the parent's partitions of the time since, and backfill again.",
-            quoted(from),
-            quoted(table)
+            "SELECT * FROM eventkit.backfill_differences({0}, {1}) shows the periods whose numbers of rows differ, not those where values alone do; when you know that no others have changed, empty only their partitions below. To copy all anew: CALL eventkit.abandon_backfill({0}, {1}); TRUNCATE {table}; CALL eventkit.backfill({0}, {1}).",
+            literal(from),
+            literal(table)
         ),
     )
 }

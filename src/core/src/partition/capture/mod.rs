@@ -66,8 +66,11 @@ pub struct Changes {
     pub schema: String,
     /// Its name, which is that of the trigger function too.
     pub name: String,
-    /// Whether its table, its function and its triggers stand as they were made.
+    /// Whether its table, its function and its triggers stand as they were made, on the source's partitions too.
     pub whole: bool,
+    /// Whether all was applied and only the removal is left.
+    #[serde(default)]
+    pub finished: bool,
     /// The triggers on the source that call its function.
     pub triggers: Vec<String>,
     /// Whether its function is there.
@@ -97,9 +100,16 @@ impl Capture {
         columns
     }
 
-    /// The table of changes. Raises `55000` when there is none.
+    /// The table that changes are noted in. Raises `55000` when there is none any more, and when somebody took the capture apart: what
+    /// was written since may not be there.
     pub fn changes(&self, parent: &Parent, source: &Source) -> Result<&Changes> {
-        self.changes.as_ref().ok_or_else(|| error::nothing(&source.qualified(), &parent.qualified()))
+        let (table, from) = (parent.qualified(), source.qualified());
+        match &self.changes {
+            Some(changes) if changes.finished => Err(error::nothing(&from, &table)),
+            Some(changes) if changes.whole => Ok(changes),
+            Some(changes) => Err(error::broken(&from, &table, &changes.qualified())),
+            None => Err(error::nothing(&from, &table)),
+        }
     }
 }
 
@@ -130,24 +140,41 @@ pub fn install(parent: &Parent, source: &Source, capture: &Capture) -> Result<Ve
     if capture.key.is_empty() {
         return Err(error::without_key(&from, &table));
     }
-    if let Some(changes) = &capture.changes {
-        return if changes.whole { Ok(Vec::new()) } else { Err(error::broken(&from, &table, &changes.qualified())) };
-    }
+    let mut steps = match &capture.changes {
+        // What a call of finish_backfill has left makes room.
+        Some(changes) if changes.finished => remove(&from, changes),
+        Some(_) => return capture.changes(parent, source).map(|_| Vec::new()),
+        None => Vec::new(),
+    };
     let mut stem = source.name.as_str();
     while stem.len() > STEM {
         stem = &stem[..stem.char_indices().next_back().map_or(0, |(at, _)| at)];
     }
-    let name = suffixed_apart(stem, "changes", &capture.taken);
+    let free = capture.changes.as_ref().map(|changes| changes.name.as_str());
+    let taken: Vec<String> = capture.taken.iter().filter(|name| Some(name.as_str()) != free).cloned().collect();
+    let name = suffixed_apart(stem, "changes", &taken);
     let changes = qualified(&parent.schema, &name);
     let columns = |of: &str| -> String {
         capture.identity().iter().map(|c| format!("{of}{}", identifier(&c.name))).collect::<Vec<_>>().join(", ")
     };
-    let mut steps = vec![Step::locking(
+    steps.push(Step::locking(
         format!("CREATE TABLE {changes} AS SELECT {} FROM {from} WITH NO DATA", columns("")),
         Lock::AccessShare,
         &from,
         "notes which rows change: the key and the partition key of each",
-    )];
+    ));
+    steps.push(Step::unseen(
+        format!("ALTER TABLE {changes} REPLICA IDENTITY FULL"),
+        &changes,
+        "a publication of all tables lets nothing be deleted from a table without a replica identity; a key would cost each writer",
+    ));
+    if parent.publications.iter().any(|publication| publication.inserts || publication.deletes) {
+        steps.push(Step::unseen(
+            format!("SELECT eventkit.warn_sent_changes({}::pg_catalog.regclass)", literal(&changes)),
+            &changes,
+            "the parent is published: where what is noted is sent to subscribers too, says what they need",
+        ));
+    }
     let grantees: Vec<String> =
         parent.default_grantees.iter().map(|r| r.as_deref().map_or_else(|| "PUBLIC".into(), identifier)).collect();
     if !grantees.is_empty() {
@@ -183,8 +210,9 @@ pub fn install(parent: &Parent, source: &Source, capture: &Capture) -> Result<Ve
         &from,
         "waits for all that have written: whoever writes from now on is captured; readers go on",
     ));
-    let moved: Vec<String> =
-        capture.identity().iter().map(|c| format!("OLD.{0} IS DISTINCT FROM NEW.{0}", identifier(&c.name))).collect();
+    // Of NULLs it is not known that they are the same: such a row is noted once more, which does no harm.
+    let same = |c: &&KeyColumn| format!("(OLD.{0} {1} NEW.{0}) IS NOT TRUE", identifier(&c.name), c.equal);
+    let moved: Vec<String> = capture.identity().iter().map(same).collect();
     let trigger = |index: usize| identifier(&suffixed(&name, TRIGGERS[index]));
     for (index, when, arguments) in [
         (0, "AFTER UPDATE OR DELETE", ("FOR EACH ROW", "'old'")),
@@ -415,13 +443,10 @@ pub fn apply(parent: &Parent, source: &Source, capture: &Capture, batch: Batch) 
     Ok(steps)
 }
 
-/// The steps that end the capturing once all is applied, up to the end of that transaction: nobody writes to the source any more unseen.
-pub fn end(parent: &Parent, source: &Source, capture: &Capture) -> Result<Vec<Step>> {
+/// The step that ends the capturing once all is applied, up to the end of that transaction: nobody writes to the source any more unseen.
+fn end(parent: &Parent, source: &Source, capture: &Capture) -> Result<Vec<Step>> {
     let from = source.qualified();
     let changes = capture.changes(parent, source)?;
-    if changes.triggers.is_empty() {
-        return Ok(Vec::new());
-    }
     let disabled: Vec<String> =
         changes.triggers.iter().map(|name| format!("DISABLE TRIGGER {}", identifier(name))).collect();
     Ok(vec![Step::locking(
@@ -433,8 +458,7 @@ pub fn end(parent: &Parent, source: &Source, capture: &Capture) -> Result<Vec<St
 }
 
 /// The lock under which the last changes are applied.
-#[must_use]
-pub fn last_lock(source: &Source) -> Step {
+fn last_lock(source: &Source) -> Step {
     let from = source.qualified();
     Step::locking(
         format!("LOCK TABLE {from} IN {} MODE", Lock::ShareRowExclusive.sql()),
@@ -444,16 +468,38 @@ pub fn last_lock(source: &Source) -> Step {
     )
 }
 
-/// The steps that remove what the capture is made of, in a transaction of its own.
-pub fn remove(parent: &Parent, source: &Source, capture: &Capture) -> Result<Vec<Step>> {
-    let from = source.qualified();
-    let changes = capture.changes(parent, source)?;
+/// What a capture consists of, for its removal; nothing is asked of the parent, which may be gone.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Removal {
+    /// The source's schema.
+    pub schema: String,
+    /// The source.
+    pub name: String,
+    /// What is removed.
+    pub changes: Changes,
+}
+
+impl Removal {
+    /// Reads those of a source from JSON. Raises `XX001` for a document of another shape. Linear in its length.
+    pub fn read(json: &str) -> Result<Vec<Self>> {
+        serde_json::from_str(json).map_err(|e| super::error::unreadable_catalog(&e.to_string()))
+    }
+
+    /// The steps. Linear in the number of triggers.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Step> {
+        remove(&qualified(&self.schema, &self.name), &self.changes)
+    }
+}
+
+/// The steps that remove what a capture is made of, in a transaction of its own, or what is left of it.
+fn remove(from: &str, changes: &Changes) -> Vec<Step> {
     let mut steps = Vec::new();
     if !changes.triggers.is_empty() {
         steps.push(Step::locking(
             format!("LOCK TABLE {from} IN {} MODE", Lock::AccessExclusive.sql()),
             Lock::AccessExclusive,
-            &from,
+            from,
             "a trigger is dropped when nobody reads the table; for a moment, and given up rather than waited for",
         ));
     }
@@ -461,7 +507,7 @@ pub fn remove(parent: &Parent, source: &Source, capture: &Capture) -> Result<Vec
         steps.push(Step::locking(
             format!("DROP TRIGGER {} ON {from}", identifier(name)),
             Lock::AccessExclusive,
-            &from,
+            from,
             "nothing is left on the source",
         ));
     }
@@ -472,7 +518,34 @@ pub fn remove(parent: &Parent, source: &Source, capture: &Capture) -> Result<Vec
             "used by nobody now",
         ));
     }
-    steps.push(Step::unseen(format!("DROP TABLE {}", changes.qualified()), changes.qualified(), "used by nobody now"));
+    steps.push(Step::locking(
+        format!("DROP TABLE {}", changes.qualified()),
+        Lock::AccessExclusive,
+        changes.qualified(),
+        "used by nobody now, but for whoever counts what waits",
+    ));
+    steps
+}
+
+/// The steps of `finish_backfill` after its last call of `catch_up`: the lock, the last changes, sequences, the end of the capture, then, in a
+/// transaction of its own, the removal; the removal alone when a call was stopped before it. Raises what [`apply`] raises.
+pub fn finish(
+    parent: &Parent,
+    source: &Source,
+    capture: &Capture,
+    batch: Batch,
+    sequences: Vec<Step>,
+) -> Result<Vec<Step>> {
+    let from = source.qualified();
+    if let Some(changes) = capture.changes.as_ref().filter(|changes| changes.finished) {
+        return Ok(remove(&from, changes));
+    }
+    let mut steps = vec![last_lock(source)];
+    steps.extend(apply(parent, source, capture, batch)?);
+    steps.extend(sequences);
+    steps.extend(end(parent, source, capture)?);
+    steps.push(Step::commit(parent.qualified()));
+    steps.extend(remove(&from, capture.changes(parent, source)?));
     Ok(steps)
 }
 

@@ -59,7 +59,7 @@ fn capture() -> Capture {
 
 fn made(whole: bool) -> Changes {
     let (schema, name) = ("new".into(), "e_changes".into());
-    Changes { schema, name, whole, triggers: vec!["a".into(), "b".into()], has_function: true }
+    Changes { schema, name, whole, finished: false, triggers: vec!["a".into(), "b".into()], has_function: true }
 }
 
 fn beginnings(steps: &[Step]) -> Vec<String> {
@@ -73,6 +73,7 @@ fn everything_is_ready_before_the_writers_wait() {
         beginnings(&steps),
         [
             "CREATE TABLE",
+            "ALTER TABLE",
             "REVOKE ALL",
             "CREATE FUNCTION",
             "REVOKE ALL",
@@ -122,6 +123,35 @@ fn what_cannot_be_captured() {
     assert!(install(&parent(), &source(), &standing).unwrap().is_empty());
 }
 
+#[test]
+fn what_was_taken_apart_is_neither_applied_nor_ended() {
+    let mut broken = capture();
+    broken.changes = Some(made(false));
+    for refused in [
+        apply(&parent(), &source(), &broken, batch(true, false)),
+        end(&parent(), &source(), &broken),
+        finish(&parent(), &source(), &broken, batch(true, false), vec![]),
+    ] {
+        assert_eq!(refused.unwrap_err().condition.sqlstate(), "55000");
+    }
+}
+
+#[test]
+fn what_is_finished_has_its_removal_left() {
+    let mut finished = capture();
+    finished.taken = vec!["e_changes".into()];
+    finished.changes = Some(Changes { finished: true, ..made(false) });
+    let removal = remove(&source().qualified(), &made(false));
+    assert_eq!(finish(&parent(), &source(), &finished, batch(true, false), vec![]).unwrap(), removal);
+    assert!(apply(&parent(), &source(), &finished, batch(true, false)).is_err());
+    // Begun anew it has its name again.
+    let mut named = source();
+    named.name = "e".into();
+    let anew = install(&parent(), &named, &finished).unwrap();
+    assert_eq!(beginnings(&anew[..removal.len()]), beginnings(&removal));
+    assert!(anew[removal.len()].statement.as_deref().unwrap().starts_with("CREATE TABLE \"new\".\"e_changes\" AS"));
+}
+
 fn batch(deletes: bool, replace: bool) -> Batch {
     Batch { moved: Bound { from: 0, to: 86_400_000_000 }, rows: 7, deletes, replace, passed_over: vec![], alone: None }
 }
@@ -154,5 +184,5 @@ fn readers_wait_for_the_removal_only() {
     let exclusive = |steps: Vec<Step>| steps.iter().filter(|s| s.lock == Some(Lock::AccessExclusive)).count();
     assert_eq!(last_lock(&source()).lock, Some(Lock::ShareRowExclusive));
     assert_eq!(exclusive(end(&parent(), &source(), &standing).unwrap()), 0);
-    assert_eq!(exclusive(remove(&parent(), &source(), &standing).unwrap()), 3);
+    assert_eq!(exclusive(remove("s", &made(true))), 4);
 }

@@ -83,7 +83,7 @@ pub fn adopt(parent: &Parent, child: &Child, bound: Bound, label: &str, default_
     steps.push(Step::commit(&name));
     // Here others see the table, unlike one that is made.
     for step in &mut steps {
-        if step.lock.is_none() && step.statement.as_deref() != Some("COMMIT") {
+        if step.lock.is_none() && step.target == name && step.statement.as_deref() != Some("COMMIT") {
             step.lock = Some(Lock::AccessExclusive);
         }
     }
