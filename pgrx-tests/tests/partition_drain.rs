@@ -4,7 +4,7 @@
 mod common;
 
 use common::kill::{kill_at, stopping_cluster};
-use common::{fails, lines, number, open, value};
+use common::{advisory_locks, fails, lines, number, open, value};
 use eventkit_tests::{Session, wait};
 
 /// A parent whose rows, 1000 a day of four days, all lie in the default partition.
@@ -297,4 +297,31 @@ fn an_owner_may_and_a_superuser_lends_nothing() {
     as_owner.query("INSERT INTO e (id, at) VALUES (1, '2024-03-01 00:00Z')").unwrap();
     as_owner.query("CALL eventkit.drain_default('e')").unwrap();
     assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0");
+}
+
+#[test]
+fn a_period_that_comes_again_ends_the_loop_and_nothing_else() {
+    let (_db, s) = open(
+        "CREATE TABLE e (at timestamptz) PARTITION BY RANGE (at); CREATE TABLE rest PARTITION OF e DEFAULT; \
+         CREATE TABLE f (at timestamptz) PARTITION BY RANGE (at); CALL eventkit.manage_partitions('e', premake => 0); CALL eventkit.manage_partitions('f', premake => 0); \
+         INSERT INTO e VALUES ('2024-01-01 12:00Z'); \
+         CREATE OR REPLACE FUNCTION eventkit.next_default_period(parent regclass, before timestamp DEFAULT NULL) RETURNS timestamp LANGUAGE sql AS $$ SELECT '2024-01-02'::timestamp $$; \
+         SET statement_timeout = '30s'",
+    );
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(
+        heard.contains("WARNING: the default partition of e is not drained: period 2024-01-02 00:00 came again"),
+        "{heard}"
+    );
+    s.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(
+        lines(
+            &s,
+            "SELECT action, parent, sqlstate FROM eventkit.run_history WHERE parent = 'e'::regclass AND sqlstate IS NOT NULL"
+        ),
+        ["drain|e|55000"]
+    );
+    assert_eq!(advisory_locks(&s), 0);
+    assert_eq!(value(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'f'::regclass"), "1");
 }
