@@ -555,12 +555,20 @@ fn a_partition_leaves_by_locks_in_one_order() {
     let mut parent = parent("app", "ev\"ents", KeyType::Timestamptz);
     let statements = |steps: Vec<Step>| -> Vec<String> { steps.into_iter().filter_map(|s| s.statement).collect() };
     assert_eq!(
-        statements(retire::plan(&parent, "\"app\".\"p\"", false, &Expiry::of("drop", None), Some("CALL app.hook"))),
+        statements(retire::plan(
+            &parent,
+            "\"app\".\"p\"",
+            false,
+            &Expiry::of("drop", None),
+            Some("CALL app.hook"),
+            true
+        )),
         [
             "CALL app.hook('\"app\".\"p\"'::pg_catalog.regclass)",
             "COMMIT",
             "ALTER TABLE \"app\".\"ev\"\"ents\" DETACH PARTITION \"app\".\"p\" CONCURRENTLY",
             "COMMIT",
+            "LOCK TABLE \"app\".\"p\" IN SHARE ROW EXCLUSIVE MODE",
             "DROP TABLE \"app\".\"p\"",
             "COMMIT",
         ]
@@ -569,7 +577,7 @@ fn a_partition_leaves_by_locks_in_one_order() {
     parent.linked.push(Linked { referencing: true, ..linked("app", "notes", false, false) });
     let expiry = Expiry::of("move", Some("o\"ld".into()));
     assert_eq!(
-        statements(retire::plan(&parent, "p", false, &expiry, None)),
+        statements(retire::plan(&parent, "p", false, &expiry, None, true)),
         [
             "LOCK TABLE ONLY \"app\".\"ev\"\"ents\" IN ACCESS EXCLUSIVE MODE",
             "LOCK TABLE ONLY \"app\".\"notes\" IN SHARE ROW EXCLUSIVE MODE",
@@ -580,8 +588,13 @@ fn a_partition_leaves_by_locks_in_one_order() {
             "COMMIT",
         ]
     );
-    let finished = statements(retire::plan(&parent, "p", true, &Expiry::of("detach", None), None));
+    let finished = statements(retire::plan(&parent, "p", true, &Expiry::of("detach", None), None, true));
     assert_eq!(finished, ["ALTER TABLE \"app\".\"ev\"\"ents\" DETACH PARTITION p FINALIZE", "COMMIT"]);
+    parent.default = None;
+    let within = statements(retire::plan(&parent, "p", false, &Expiry::of("drop", None), Some("CALL hook"), false));
+    assert!(within.iter().all(|s| s != "COMMIT" && !s.ends_with(" CONCURRENTLY")), "{within:#?}");
+    let rest = statements(retire::plan_rest(&parent, "p", false, &Expiry::of("drop", None), false, true));
+    assert_eq!(rest, ["DROP TABLE p", "COMMIT"]);
 }
 
 #[test]
