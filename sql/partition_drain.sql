@@ -71,8 +71,9 @@ BEGIN
   PERFORM eventkit.lock_period(parent, period, lock_timeout, exclusive => true);
   BEGIN
     RETURN eventkit.run_drain_period(parent, period, eventkit.default_period_rows(parent, period) > batch_rows, lock_timeout, caller_search_path);
-  EXCEPTION WHEN serialization_failure THEN
-    -- Somebody changed what was copied already. All of it is moved under the lock then.
+  EXCEPTION WHEN serialization_failure OR unique_violation OR exclusion_violation OR insufficient_privilege THEN
+    -- Somebody changed what was copied already: another number of rows, the same key twice, or twice in a key that is proved at the
+    -- end, which the rights of the owner alone do not suffice for. All of it is moved under the lock then.
     RETURN eventkit.run_drain_period(parent, period, false, lock_timeout, caller_search_path);
   END;
 END

@@ -130,6 +130,7 @@ fn rows_changed_between_the_copy_and_the_lock() {
         "UPDATE e SET id = 5000 WHERE id = 3501",
         "INSERT INTO e (id, at) VALUES (6000, '2024-01-04 12:00Z')",
         "UPDATE e SET at = at - interval '3 days' WHERE id = 3502",
+        "UPDATE e SET at = at WHERE id = 3503",
     ] {
         let reader = db.session("reader").unwrap();
         reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
@@ -324,4 +325,37 @@ fn a_period_that_comes_again_ends_the_loop_and_nothing_else() {
     );
     assert_eq!(advisory_locks(&s), 0);
     assert_eq!(value(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'f'::regclass"), "1");
+}
+
+#[test]
+fn keys_that_are_proved_at_the_end_are_proved_at_once_and_then_again_at_the_end() {
+    for batch in [0, 10_000] {
+        for block in ["", "BEGIN"] {
+            let (_db, s) = open(&format!(
+                "CREATE TABLE days (day int PRIMARY KEY); INSERT INTO days SELECT generate_series(0, 9000); {EVENTS} \
+                 ALTER TABLE e ADD FOREIGN KEY (id) REFERENCES days DEFERRABLE INITIALLY DEFERRED, ADD CONSTRAINT \"on%ce\" UNIQUE (at, id) DEFERRABLE INITIALLY DEFERRED; \
+                 CREATE SCHEMA \"o'ther\"; CREATE TABLE \"o'ther\".notes (id int, at timestamptz, CONSTRAINT \"to e\" FOREIGN KEY (id, at) REFERENCES e (id, at) DEFERRABLE INITIALLY DEFERRED); \
+                 CREATE TABLE marks (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e (id, at) DEFERRABLE); INSERT INTO \"o'ther\".notes SELECT id, at FROM e WHERE id = 1500; \
+                 CALL eventkit.manage_partitions('e', premake => 0)"
+            ));
+            let plan = lines(&s, &format!("SELECT statement FROM eventkit.plan_drain_default('e', {batch})"));
+            let _ = s.take_notices();
+            s.query(&format!("{block}; CALL eventkit.drain_default('e', batch_rows => {batch})")).unwrap();
+            let heard = s.take_notices().join("\n");
+            assert_eq!(heard.matches("1000 rows moved").count(), 3, "{heard}");
+            assert!(heard.contains("is still needed by foreign key"), "{heard}");
+            assert_eq!(plan.iter().filter(|step| step.starts_with("SET CONSTRAINTS ")).count(), 8, "{plan:#?}");
+            assert!(!plan.iter().any(|step| step.starts_with("SET CONSTRAINTS ") && step.contains("marks")));
+            if block.is_empty() {
+                s.query("BEGIN").unwrap();
+            }
+            // The block's own rows are proved at its end.
+            s.query("INSERT INTO \"o'ther\".notes VALUES (77, '1999-01-01'); INSERT INTO e (id, at) VALUES (99999, '2024-01-01 00:00Z')").unwrap();
+            assert_eq!(s.query("INSERT INTO marks VALUES (77, '1999-01-01')").unwrap_err().sqlstate, "23503");
+            s.query("ROLLBACK").unwrap();
+            s.query("DELETE FROM \"o'ther\".notes").unwrap();
+            s.query("CALL eventkit.maintain()").unwrap();
+            assert_eq!(where_rows_are(&s), DRAINED);
+        }
+    }
 }
