@@ -248,11 +248,8 @@ fn looked_up(source: &str) -> Vec<String> {
             }
         }
         match this {
-            ":=" | "=>" | "::" => {
-                if this == "::" && at(n + 2) != "." && !TYPES.contains(&next) {
-                    complain("a type");
-                }
-            }
+            "::" if at(n + 2) != "." && !TYPES.contains(&next) => complain("a type"),
+            "::" | ":=" | "=>" => {}
             // SELECT *, t.*, count(*)
             "*" if ["SELECT", ".", "("].contains(&before) => {}
             // Of RAISE, GET DIAGNOSTICS and SET.
@@ -267,16 +264,12 @@ fn looked_up(source: &str) -> Vec<String> {
                 ]
                 .contains(&next)
                 || before == "ROW_SECURITY" => {}
-            "OPERATOR" => {
-                if at(n + 2) != "PG_CATALOG" {
-                    complain("an operator's schema");
-                }
-            }
+            "OPERATOR" if at(n + 2) != "PG_CATALOG" => complain("an operator's schema"),
             "BETWEEN" | "NULLIF" | "LIKE" | "ILIKE" | "SIMILAR" | "OVERLAPS" => complain("an operator in words"),
             "DISTINCT" if next == "FROM" => complain("IS DISTINCT FROM looks = up"),
             "IN" if next == "(" => complain("IN looks = up"),
             "CASE" if next != "WHEN" => complain("CASE x WHEN looks = up"),
-            "USING" if next == "(" || before == "ORDER" => complain("USING looks = up"),
+            "USING" if next == "(" => complain("USING looks = up"),
             "NATURAL" => complain("NATURAL looks = up"),
             "ANY" | "ALL" | "SOME" if next == "(" && before != ")" => complain("= ANY"),
             "(" if is_word(before)
@@ -291,21 +284,18 @@ fn looked_up(source: &str) -> Vec<String> {
                 if is_word(next)
                     && at(n + 2) != "."
                     && !NO_TABLES.contains(&next)
-                    && !(this == "FROM" && before == "DISTINCT") =>
-            {
-                // INTO of SELECT and EXECUTE names variables; that of INSERT a table.
-                if (this != "INTO" || before == "INSERT")
+                    && !(this == "FROM" && before == "DISTINCT")
+                    // INTO of SELECT and EXECUTE names variables; that of INSERT a table.
+                    && (this != "INTO" || before == "INSERT")
                     && !(this == "FROM" && named.contains(&next.to_owned()))
-                    && !(this == "UPDATE" && before == "DO")
-                {
-                    complain("a table");
-                }
+                    && !(this == "UPDATE" && before == "DO") =>
+            {
+                complain("a table")
             }
-            _ if this.chars().all(|c| "+-*/<>=~!@#%^&|`?:".contains(c)) => {
-                let qualified = before == "." && n >= 4 && at(n - 4) == "OPERATOR";
-                if !qualified {
-                    complain("an operator");
-                }
+            _ if this.chars().all(|c| "+-*/<>=~!@#%^&|`?:".contains(c))
+                && !(before == "." && n >= 4 && at(n - 4) == "OPERATOR") =>
+            {
+                complain("an operator")
             }
             _ => {}
         }

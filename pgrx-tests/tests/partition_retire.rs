@@ -4,7 +4,7 @@
 mod common;
 
 use common::kill::{kill_and_wait, own_cluster};
-use common::{advisory_locks, fails, lines, open, value};
+use common::{advisory_locks, fails, lines, number, open, value};
 use eventkit_tests::{Session, wait};
 
 /// A parent with partitions of the days from 1 to 6 January 2024, a row in each.
@@ -599,7 +599,7 @@ fn an_error_between_the_steps_is_that_of_one_parent_and_no_cancel_leaves_a_lock(
         s.query(&format!("ALTER SEQUENCE seen MINVALUE -1 RESTART WITH {}", round + 1)).unwrap();
         s.query("CALL eventkit.maintain(as_of => '2024-01-05 12:00Z')").unwrap();
         assert_eq!(advisory_locks(&s), 0);
-        assert!(value(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'f'::regclass") >= "1".to_owned());
+        assert!(number(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'f'::regclass") >= 1);
     }
     assert!(s.take_notices().join("\n").contains("not twice"));
     s.query("DROP FUNCTION eventkit.expired_partitions; ALTER FUNCTION eventkit.expired_partitions_before RENAME TO expired_partitions").unwrap();
