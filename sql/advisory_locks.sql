@@ -24,6 +24,7 @@ BEGIN
   LOOP
     EXIT WHEN NOT pg_advisory_unlock(key);
   END LOOP;
+  PERFORM eventkit.remember_session_lock(key, false);
 END
 $$;
 
@@ -34,13 +35,20 @@ CREATE FUNCTION eventkit.take_session_lock(what text) RETURNS boolean
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  key CONSTANT bigint := eventkit.advisory_lock_key(what);
 BEGIN
   IF eventkit.in_transaction_block() THEN
-    RETURN pg_try_advisory_xact_lock(eventkit.advisory_lock_key(what));
+    RETURN pg_try_advisory_xact_lock(key);
   END IF;
   -- What an interrupted call of this very session left is taken over.
   PERFORM eventkit.release_session_lock(what);
-  RETURN pg_try_advisory_lock(eventkit.advisory_lock_key(what));
+  IF NOT pg_try_advisory_lock(key) THEN
+    RETURN false;
+  END IF;
+  -- An error or a cancel ends the procedure, wherever it is, and gives the lock back.
+  PERFORM eventkit.remember_session_lock(key, true);
+  RETURN true;
 END
 $$;
 

@@ -127,6 +127,7 @@ BEGIN
         ('refuse_transaction_block', $$Refuses to go on inside a transaction block, where a procedure that commits cannot run, and where nothing can be written. SELECT eventkit.refuse_transaction_block('dedupe_table');$$),
         ('refuse_read_only', $$Refuses to go on on a standby, or in a read-only transaction, where a procedure that writes cannot run. SELECT eventkit.refuse_read_only('create_partition');$$),
         ('in_transaction_block', $$Tells whether the client has begun a transaction block, in which a procedure leaves the COMMIT to him. SELECT eventkit.in_transaction_block();$$),
+        ('remember_session_lock', $$Remembers that this session holds an advisory lock through its COMMITs, or that it does no more; a transaction that is aborted gives back those held. SELECT eventkit.remember_session_lock(eventkit.advisory_lock_key('maintain'), false);$$),
         ('dedupe_targets', $$Lists the tables that dedupe_table would rewrite, and refuses what it cannot. SELECT eventkit.dedupe_targets('user_events', 'events');$$),
         ('dedupe_options', $$Checks the options of dedupe_table and gives them as one text. SELECT eventkit.dedupe_options('event_id', 'last', 'text', 'keep', 'kept', 1000);$$),
         ('dedupe_statement', $$Writes the statement of one batch of dedupe_table, or with counting => true the one that counts. SELECT eventkit.dedupe_statement('user_events', 'events', 'event_id', 'last', 'text', 'keep', 'kept', false);$$),

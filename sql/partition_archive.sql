@@ -55,7 +55,9 @@ BEGIN
       DETAIL = 'It takes one argument, a regclass.',
       HINT = 'Make one with: CREATE PROCEDURE app.archive(partition regclass) …, and name it with its argument: app.archive(regclass).';
   END IF;
-  SELECT format('%s %I.%I(%L::pg_catalog.regclass)', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, n.nspname, p.proname, format('%I.%I', cn.nspname, c.relname))
+  SELECT format('%s %I.%I(%L::pg_catalog.regclass)', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, n.nspname, p.proname,
+      -- Word for word as it is planned.
+      format('"%s"."%s"', replace(cn.nspname, '"', '""'), replace(c.relname, '"', '""')))
     INTO statement
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, pg_class c JOIN pg_namespace cn ON cn.oid = c.relnamespace
     WHERE p.oid = to_regprocedure(archive) AND c.oid = partition;

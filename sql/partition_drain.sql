@@ -71,8 +71,9 @@ BEGIN
   PERFORM eventkit.lock_period(parent, period, lock_timeout, exclusive => true);
   BEGIN
     RETURN eventkit.run_drain_period(parent, period, eventkit.default_period_rows(parent, period) > batch_rows, lock_timeout, caller_search_path);
-  EXCEPTION WHEN serialization_failure THEN
-    -- Somebody changed what was copied already. All of it is moved under the lock then.
+  EXCEPTION WHEN serialization_failure OR unique_violation OR exclusion_violation OR insufficient_privilege THEN
+    -- Somebody changed what was copied already: another number of rows, the same key twice, or twice in a key that is proved at the
+    -- end, which the rights of the owner alone do not suffice for. All of it is moved under the lock then.
     RETURN eventkit.run_drain_period(parent, period, false, lock_timeout, caller_search_path);
   END;
 END
@@ -108,6 +109,8 @@ DECLARE
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
   locks CONSTANT pg_catalog.text[] := ARRAY[pg_catalog.format('maintain %s', CURRENT_USER)];
   period pg_catalog.timestamp;
+  next_period pg_catalog.timestamp;
+  trouble pg_catalog.text;
   began pg_catalog.timestamptz;
   done pg_catalog.record;
 BEGIN
@@ -120,7 +123,17 @@ BEGIN
       pg_catalog.format('the default partition of %s is not drained', parent), locks) t;
     failure := COALESCE(failure, done.failure);
     EXIT WHEN done.result IS NULL;
-    period := pg_catalog.to_timestamp(done.result, 'YYYY-MM-DD HH24:MI:SS.US')::pg_catalog.timestamp;
+    -- Written from the year on it is read as the same under any DateStyle, and without a zone by no zone's clocks.
+    next_period := done.result::pg_catalog.timestamp;
+    IF next_period OPERATOR(pg_catalog.>=) period THEN
+      trouble := pg_catalog.format('the default partition of %s is not drained: period %s came again', parent, pg_catalog.to_char(next_period, 'YYYY-MM-DD HH24:MI'));
+      failure := COALESCE(failure, pg_catalog.jsonb_build_object('state', '55000', 'message', trouble));
+      RAISE WARNING USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = trouble,
+        DETAIL = 'Each period is looked for before the last one: the loop would never end.',
+        HINT = pg_catalog.format('See what is found with: SELECT eventkit.next_default_period(%L, %L).', parent, period);
+      EXIT;
+    END IF;
+    period := next_period;
     IF alone THEN
       -- The look has locked the tables for reading; the move begins without a lock.
       COMMIT;

@@ -52,6 +52,23 @@ COMMENT ON POLICY beginner ON eventkit.partition_departures IS 'Only partitions 
 COMMENT ON POLICY changer ON eventkit.partition_departures IS 'The owner of the parent changes them, for partitions of that parent or tables of his own.';
 COMMENT ON POLICY remover ON eventkit.partition_departures IS 'Whoever has the rights of the owner of either removes them; those of a dropped parent are anybody''s to remove.';
 
+CREATE FUNCTION eventkit.refuse_hidden_rows(relation regclass) RETURNS void
+STABLE STRICT PARALLEL RESTRICTED COST 100 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF row_security_active(relation) THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+      MESSAGE = format('row-level security hides rows of %s from %I', relation, current_user),
+      DETAIL = 'What is not seen whole is not moved, archived or dropped.',
+      HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, or give the owner of the table the attribute BYPASSRLS; then call again.', relation);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.refuse_hidden_rows(regclass) IS
+'Raises an error when policies bind the current role in a table, as they bind an owner under FORCE ROW LEVEL SECURITY. SELECT eventkit.refuse_hidden_rows(''app.events_20240101'')';
+
 CREATE FUNCTION eventkit.check_unreferenced(parent regclass, relation regclass, condition text DEFAULT NULL) RETURNS void
 STABLE PARALLEL RESTRICTED COST 100000 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET row_security = off
@@ -62,10 +79,10 @@ DECLARE
 BEGIN
   FOR link IN
     SELECT k.conname, r.oid::regclass AS referencing,
-      format('SELECT EXISTS (SELECT FROM %s r JOIN (SELECT * FROM ONLY %s%s) p ON %s)',
+      format('SELECT EXISTS (SELECT FROM %s r JOIN (SELECT * FROM %s%s%s) p ON %s)',
         CASE WHEN r.oid = parent THEN format('(SELECT * FROM %s WHERE NOT (tableoid = %s AND %s))', r.oid::regclass, relation::oid, condition)
           ELSE concat(CASE WHEN r.relkind <> 'p' THEN 'ONLY ' END, r.oid::regclass) END,
-        relation, ' WHERE ' || condition,
+        CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = relation AND c.relkind <> 'p') THEN 'ONLY ' END, relation, ' WHERE ' || condition,
         (SELECT string_agg(format('p.%I OPERATOR(%I.%s) r.%I', pa.attname, n.nspname, o.oprname, ra.attname), ' AND ')
          FROM unnest(k.confkey, k.conkey, k.conpfeqop) u (pkey, fkey, op)
          JOIN pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = u.pkey
@@ -76,6 +93,7 @@ BEGIN
     WHERE k.contype = 'f' AND k.confrelid = parent AND k.conparentid = 0 AND (k.conrelid <> parent OR condition IS NOT NULL)
     ORDER BY k.conrelid, k.conname
   LOOP
+    PERFORM eventkit.refuse_hidden_rows(relation), eventkit.refuse_hidden_rows(link.referencing);
     EXECUTE link.query INTO needed;
     IF needed THEN
       RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
@@ -93,19 +111,23 @@ COMMENT ON FUNCTION eventkit.check_unreferenced(regclass, regclass, text) IS
 
 CREATE FUNCTION eventkit.has_rows("table" regclass, since xid DEFAULT NULL) RETURNS boolean
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE plpgsql
--- Rows that a policy hides are rows: an error says so rather than a wrong answer.
 SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
 DECLARE
   found boolean;
 BEGIN
-  EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %s WHERE $1 IS NULL OR (age(xmin) > age($1)) IS NOT TRUE)', "table") INTO found USING since;
+  IF row_security_active("table") THEN
+    -- Rows that a policy hides are rows.
+    RETURN pg_relation_size("table") + coalesce((SELECT sum(pg_relation_size(t.relid)) FROM pg_partition_tree("table") t WHERE t.isleaf), 0) > 0;
+  END IF;
+  EXECUTE format('SELECT EXISTS (SELECT FROM %s%s WHERE $1 IS NULL OR (age(xmin) > age($1)) IS NOT TRUE)',
+    CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = "table" AND c.relkind <> 'p') THEN 'ONLY ' END, "table") INTO found USING since;
   RETURN found;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.has_rows(regclass, xid) IS
-'Tells whether a table has rows, or such as a transaction from this one on may have written. SELECT eventkit.has_rows(''app.events_20240101'')';
+'Tells whether a table or its partitions have rows, or such as a transaction from this one on may have written; where policies hide rows, whether there may be any. SELECT eventkit.has_rows(''app.events_20240101'')';
 
 CREATE FUNCTION eventkit.departing_partitions(parent regclass, older_than timestamptz DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS regclass[]
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE sql
@@ -126,6 +148,74 @@ $$;
 COMMENT ON FUNCTION eventkit.departing_partitions(regclass, timestamptz, timestamptz) IS
 'Lists what drop_old_partitions has to do: departures that were begun, detaches that are pending, then the expired partitions from the oldest on. SELECT eventkit.departing_partitions(''app.events'', now() - interval ''90 days'')';
 
+CREATE FUNCTION eventkit.refuse_old_snapshot() RETURNS void
+STABLE PARALLEL SAFE COST 10 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+    RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+      MESSAGE = format('a transaction of isolation level %s does not see rows that come meanwhile', current_setting('transaction_isolation')),
+      DETAIL = 'A table is dropped after its archive procedure has got all of its rows.',
+      HINT = 'Call outside of a transaction block, or in one of isolation level READ COMMITTED.';
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.refuse_old_snapshot() IS
+'Raises an error in a transaction that sees the rows of its beginning only. SELECT eventkit.refuse_old_snapshot()';
+
+CREATE FUNCTION eventkit.check_departure(parent regclass, partition regclass, pending boolean, archive text, leaving oid[] DEFAULT '{}') RETURNS void
+STABLE PARALLEL RESTRICTED COST 100000 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  alone name;
+BEGIN
+  IF NOT pending THEN
+    PERFORM eventkit.check_unreferenced(parent, partition);
+    -- The parent gets a key back from the partitions that have it: the last one would take it along.
+    SELECT m.name INTO alone FROM eventkit.marked_foreign_keys(partition) m
+      WHERE NOT EXISTS (
+        SELECT FROM pg_inherits i CROSS JOIN LATERAL eventkit.marked_foreign_keys(i.inhrelid) o
+        WHERE i.inhparent = parent AND i.inhrelid <> partition AND NOT i.inhdetachpending AND i.inhrelid <> ALL (leaving) AND o.name = m.name)
+      ORDER BY m.name LIMIT 1;
+    IF alone IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+        MESSAGE = format('foreign key %I waits to be that of %s, and no other partition has it', alone, parent),
+        DETAIL = 'A split was stopped before all was proved.',
+        HINT = format('End it first: CALL eventkit.split_partition(%L).', parent);
+    END IF;
+  END IF;
+  IF archive IS NOT NULL AND EXISTS (SELECT FROM eventkit.partition_settings s WHERE s.parent = parent AND s.on_expiry = 'drop') THEN
+    -- What the hook does not see would be lost: said before anything is detached.
+    PERFORM eventkit.refuse_hidden_rows(partition);
+    IF eventkit.in_transaction_block() THEN
+      PERFORM eventkit.refuse_old_snapshot();
+    END IF;
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.check_departure(regclass, regclass, boolean, text, oid[]) IS
+'Raises an error that says why a partition is kept, when foreign keys, policies or the isolation level call for it; leaving: others that go before. SELECT eventkit.check_departure(''app.events'', ''app.events_20231231'', false, NULL)';
+
+CREATE FUNCTION eventkit.kept_because(parent regclass, partition regclass, pending boolean, archive text, leaving oid[]) RETURNS text
+STABLE PARALLEL UNSAFE COST 100000 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM eventkit.check_departure(parent, partition, pending, archive, leaving);
+  RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+  RETURN SQLERRM;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.kept_because(regclass, regclass, boolean, text, oid[]) IS
+'Tells the error that check_departure raises; NULL when the partition may go. SELECT eventkit.kept_because(''app.events'', ''app.events_20231231'', false, NULL, ''{}'')';
+
 CREATE FUNCTION eventkit.begin_departure(parent regclass, partition regclass, expired boolean, archive text, caller_search_path text) RETURNS text
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -134,7 +224,6 @@ AS $$
 DECLARE
   pending boolean;
   since xid;
-  alone name;
 BEGIN
   SELECT i.inhdetachpending INTO pending FROM pg_inherits i WHERE i.inhparent = parent AND i.inhrelid = partition;
   IF EXISTS (SELECT FROM eventkit.partition_departures d WHERE d.partition = partition) AND (pending OR pending IS NULL) THEN
@@ -145,21 +234,7 @@ BEGIN
     -- Somebody else's detach is ended, and the table is his.
     RETURN CASE WHEN pending THEN 'go on' ELSE 'gone' END;
   END IF;
-  IF NOT pending THEN
-    PERFORM eventkit.check_unreferenced(parent, partition);
-    -- The parent gets a key back from the partitions that have it: the last one would take it along.
-    SELECT m.name INTO alone FROM eventkit.marked_foreign_keys(partition) m
-      WHERE NOT EXISTS (
-        SELECT FROM pg_inherits i CROSS JOIN LATERAL eventkit.marked_foreign_keys(i.inhrelid) o
-        WHERE i.inhparent = parent AND i.inhrelid <> partition AND NOT i.inhdetachpending AND o.name = m.name)
-      ORDER BY m.name LIMIT 1;
-    IF alone IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = 'object_in_use',
-        MESSAGE = format('foreign key %I waits to be that of %s, and no other partition has it', alone, parent),
-        DETAIL = 'A split was stopped before all was proved.',
-        HINT = format('End it first: CALL eventkit.split_partition(%L).', parent);
-    END IF;
-  END IF;
+  PERFORM eventkit.check_departure(parent, partition, pending, archive);
   IF archive IS NOT NULL THEN
     since := pg_snapshot_xmin(pg_current_snapshot())::xid;
     PERFORM eventkit.call_archive(archive, partition, caller_search_path);
@@ -219,18 +294,26 @@ AS $$
 #variable_conflict use_variable
 DECLARE
   begun eventkit.partition_departures;
+  planned eventkit.plan_step[];
 BEGIN
   SELECT d.* INTO begun FROM eventkit.partition_departures d WHERE d.partition = partition AND d.parent = parent;
   IF begun.partition IS NULL THEN
     RETURN 'detached';
   ELSIF EXISTS (SELECT FROM pg_class c WHERE c.oid = partition AND NOT c.relispartition) THEN
+    planned := ARRAY(SELECT p FROM eventkit.plan_expired_table(partition, begun.on_expiry, begun.expired_schema, begun.archived_since IS NOT NULL) p ORDER BY p.step);
     IF begun.on_expiry = 'drop' AND begun.archived_since IS NOT NULL THEN
-      -- Rows that came between the hook and the detach; nobody can add more. In a database that was restored all may be such.
+      -- Who has rights in the table may write to it by its name until it is locked. What was written since the hook is archived
+      -- too; in a database that was restored all may be such.
+      PERFORM eventkit.refuse_old_snapshot(), eventkit.refuse_hidden_rows(partition);
+      PERFORM eventkit.run_together(planned[1:1], lock_timeout);
+      planned := planned[2:];
+      -- From here on others may wait for what it holds.
+      lock_timeout := eventkit.yielding_lock_timeout(lock_timeout)::bigint * interval '1 millisecond';
       IF eventkit.has_rows(partition, CASE WHEN begun.archived_as = partition THEN begun.archived_since END) THEN
         PERFORM eventkit.call_archive(begun.archive, partition, caller_search_path);
       END IF;
     END IF;
-    PERFORM eventkit.run_plan(ARRAY(SELECT p FROM eventkit.plan_expired_table(partition, begun.on_expiry, begun.expired_schema) p), lock_timeout, caller_search_path);
+    PERFORM eventkit.run_plan(planned, lock_timeout, caller_search_path);
   END IF;
   DELETE FROM eventkit.partition_departures d WHERE d.partition = partition;
   RETURN CASE begun.on_expiry WHEN 'drop' THEN 'dropped' WHEN 'move' THEN format('moved to %I', begun.expired_schema) ELSE 'detached' END;
@@ -289,7 +372,7 @@ DECLARE
   what CONSTANT pg_catalog.text := pg_catalog.format('retire %s', parent::pg_catalog.oid);
   locks CONSTANT pg_catalog.text[] := ARRAY[what, pg_catalog.format('maintain %s', CURRENT_USER)];
   departing pg_catalog.regclass[];
-  expired pg_catalog.regclass[];
+  expired pg_catalog.oid[];
   one pg_catalog.regclass;
   name pg_catalog.text;
   done pg_catalog.record;
@@ -304,7 +387,14 @@ BEGIN
   IF departing IS NULL OR departing OPERATOR(pg_catalog.=) '{}' THEN
     RETURN;
   END IF;
-  expired := ARRAY(SELECT e.* FROM eventkit.expired_partitions(parent, older_than, as_of) e);
+  SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
+    pg_catalog.format('SELECT ARRAY(SELECT e.one::oid FROM eventkit.expired_partitions(%L, %L, %L) e (one))::text', parent::pg_catalog.oid, eventkit.exact_time(older_than), eventkit.exact_time(as_of)),
+    pg_catalog.format('partitions of %s are not retired', parent), locks) t;
+  failure := done.failure;
+  IF failure IS NOT NULL THEN
+    RETURN;
+  END IF;
+  expired := done.result::pg_catalog.oid[];
   IF NOT eventkit.take_session_lock(what) THEN
     RAISE NOTICE 'partitions of % are being retired by another session', parent;
     RETURN;
@@ -316,10 +406,10 @@ BEGIN
     name := one::pg_catalog.text;
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
       pg_catalog.format('SELECT eventkit.begin_departure(%L, %L, %L, %L, %L)', parent::pg_catalog.oid, one::pg_catalog.oid,
-        one::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (expired::pg_catalog.oid[]), archive, caller_search_path),
+        one::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (expired), archive, caller_search_path),
       pg_catalog.format('partition %s is kept', name), locks) t;
     failure := COALESCE(failure, done.failure);
-    CONTINUE WHEN done.result IS DISTINCT FROM 'go on';
+    CONTINUE WHEN (done.result OPERATOR(pg_catalog.=) 'go on') IS NOT TRUE;
     IF alone THEN
       COMMIT;
       IF eventkit.may_detach_concurrently(parent, one) THEN
@@ -337,9 +427,11 @@ BEGIN
     failure := COALESCE(failure, done.failure);
     -- While one is pending the server detaches no other concurrently, and the plain way would make others wait.
     EXIT WHEN done.result OPERATOR(pg_catalog.=) 'pending';
-    CONTINUE WHEN done.result IS DISTINCT FROM 'detached';
+    CONTINUE WHEN (done.result OPERATOR(pg_catalog.=) 'detached') IS NOT TRUE;
     IF alone THEN
       COMMIT;
+      -- What is written until the table is locked has to be seen.
+      SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
     END IF;
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
       pg_catalog.format('SELECT eventkit.end_departure(%L, %L, %L, %L)', parent::pg_catalog.oid, one::pg_catalog.oid, lock_timeout, caller_search_path),
@@ -372,6 +464,10 @@ DECLARE
 BEGIN
   PERFORM eventkit.refuse_read_only('drop_old_partitions');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
+  -- Where COMMIT is not allowed, this says so before there is anything to lose.
+  IF NOT eventkit.in_transaction_block() THEN
+    COMMIT;
+  END IF;
   -- What is wrong with the arguments is an error; what is wrong with a partition is a warning.
   PERFORM eventkit.departing_partitions(parent, older_than);
   hook := eventkit.archive_of(parent, archive);
@@ -392,7 +488,7 @@ COMMENT ON FUNCTION eventkit.run_as_owner(regclass, text) IS
 'Runs a statement with the rights of a table''s owner and no more, for one who has these rights, and returns the text in the first column of its first row. SELECT eventkit.run_as_owner(''app.events'', ''SELECT current_user::text'')';
 COMMENT ON FUNCTION eventkit.plan_detach_partition(regclass, regclass) IS
 'Shows the steps that detach a partition in one transaction, or end a detach that is pending. SELECT * FROM eventkit.plan_detach_partition(''app.events'', ''app.events_20240101'')';
-COMMENT ON FUNCTION eventkit.plan_expired_table(regclass, text, text) IS
-'Shows the step that drops or moves a detached partition. SELECT * FROM eventkit.plan_expired_table(''app.events_20240101'', ''drop'', NULL)';
+COMMENT ON FUNCTION eventkit.plan_expired_table(regclass, text, text, boolean) IS
+'Shows the steps that drop or move a detached partition, one that was archived behind a lock that keeps writers away. SELECT * FROM eventkit.plan_expired_table(''app.events_20240101'', ''drop'', NULL)';
 COMMENT ON FUNCTION eventkit.plan_drop_old_partitions(regclass, timestamptz, regprocedure) IS
-'Shows the steps of drop_old_partitions without doing them. SELECT * FROM eventkit.plan_drop_old_partitions(''app.events'', now() - interval ''90 days'')';
+'Shows the steps of drop_old_partitions without doing them, those of departures that were begun first, and what is kept and why; inside of a transaction block those of a call there. SELECT * FROM eventkit.plan_drop_old_partitions(''app.events'', now() - interval ''90 days'')';

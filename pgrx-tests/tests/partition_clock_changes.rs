@@ -127,3 +127,39 @@ fn a_split_around_changes_of_the_clocks() {
         is_right(&s, zone, day);
     }
 }
+
+/// Hours by UTC, around an hour that a session's own clocks leave out or show twice.
+const HOURS: [(&str, &str); 4] = [
+    ("America/New_York", "2024-03-10 02:00Z"),
+    ("America/New_York", "2024-11-03 01:00Z"),
+    ("Europe/Berlin", "2024-03-31 02:00Z"),
+    ("Australia/Lord_Howe", "2024-10-06 02:00Z"),
+];
+
+#[test]
+fn hours_that_the_clocks_of_the_session_leave_out_are_drained() {
+    for (zone, hour) in HOURS {
+        for call in ["CALL eventkit.drain_default('e')", "CALL eventkit.maintain(as_of => '2024-01-01 00:00Z')"] {
+            let (_db, s) = open(&format!(
+                "CREATE TABLE e (at timestamptz) PARTITION BY RANGE (at); CREATE TABLE rest PARTITION OF e DEFAULT; \
+                 CALL eventkit.manage_partitions('e', period => '1 hour', premake => 0); \
+                 INSERT INTO e SELECT '{hour}'::timestamptz + n * interval '30 minutes' FROM generate_series(-3, 6) n; SET TimeZone = '{zone}'; SET statement_timeout = '30s'"
+            ));
+            s.query(call).unwrap_or_else(|failure| panic!("{failure}\n{zone} {hour} {call}"));
+            let heard = s.take_notices().join("\n");
+            assert!(!heard.contains("WARNING"), "{zone} {hour}: {heard}");
+            assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0", "{zone} {hour}");
+            let placed = "(SELECT date_trunc('hour', at, 'UTC') AS hour, tableoid FROM e) p";
+            assert_eq!(
+                value(
+                    &s,
+                    &format!(
+                        "SELECT count(DISTINCT tableoid) || ' ' || count(DISTINCT hour) || ' ' || count(DISTINCT (hour, tableoid)) FROM {placed}"
+                    )
+                ),
+                "6 6 6",
+                "{zone} {hour}"
+            );
+        }
+    }
+}

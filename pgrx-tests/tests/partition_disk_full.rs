@@ -129,6 +129,13 @@ fn drain_default_on_a_full_disk() {
 }
 
 #[test]
+fn drop_old_partitions_on_a_full_disk() {
+    for victim in victims::drop_old_partitions_into_files() {
+        runs_out_of_room_at_every_write(&victim);
+    }
+}
+
+#[test]
 fn maintain_on_a_full_disk() {
     for victim in victims::maintain() {
         runs_out_of_room_at_every_write(&victim);

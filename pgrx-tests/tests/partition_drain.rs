@@ -4,7 +4,7 @@
 mod common;
 
 use common::kill::{kill_at, stopping_cluster};
-use common::{fails, lines, number, open, value};
+use common::{advisory_locks, fails, lines, number, open, value};
 use eventkit_tests::{Session, wait};
 
 /// A parent whose rows, 1000 a day of four days, all lie in the default partition.
@@ -130,6 +130,7 @@ fn rows_changed_between_the_copy_and_the_lock() {
         "UPDATE e SET id = 5000 WHERE id = 3501",
         "INSERT INTO e (id, at) VALUES (6000, '2024-01-04 12:00Z')",
         "UPDATE e SET at = at - interval '3 days' WHERE id = 3502",
+        "UPDATE e SET at = at WHERE id = 3503",
     ] {
         let reader = db.session("reader").unwrap();
         reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
@@ -325,5 +326,65 @@ fn rows_that_others_of_the_parent_refer_to_stay_until_nothing_does() {
             lines(&s, "SELECT tableoid::regclass, id, up FROM e ORDER BY id"),
             ["e_20240101|1|NULL", "e_20240102|2|NULL", "e_20240101|3|1"]
         );
+    }
+}
+
+#[test]
+fn a_period_that_comes_again_ends_the_loop_and_nothing_else() {
+    let (_db, s) = open(
+        "CREATE TABLE e (at timestamptz) PARTITION BY RANGE (at); CREATE TABLE rest PARTITION OF e DEFAULT; \
+         CREATE TABLE f (at timestamptz) PARTITION BY RANGE (at); CALL eventkit.manage_partitions('e', premake => 0); CALL eventkit.manage_partitions('f', premake => 0); \
+         INSERT INTO e VALUES ('2024-01-01 12:00Z'); \
+         CREATE OR REPLACE FUNCTION eventkit.next_default_period(parent regclass, before timestamp DEFAULT NULL) RETURNS timestamp LANGUAGE sql AS $$ SELECT '2024-01-02'::timestamp $$; \
+         SET statement_timeout = '30s'",
+    );
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(
+        heard.contains("WARNING: the default partition of e is not drained: period 2024-01-02 00:00 came again"),
+        "{heard}"
+    );
+    s.query("CALL eventkit.maintain()").unwrap();
+    assert_eq!(
+        lines(
+            &s,
+            "SELECT action, parent, sqlstate FROM eventkit.run_history WHERE parent = 'e'::regclass AND sqlstate IS NOT NULL"
+        ),
+        ["drain|e|55000"]
+    );
+    assert_eq!(advisory_locks(&s), 0);
+    assert_eq!(value(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'f'::regclass"), "1");
+}
+
+#[test]
+fn keys_that_are_proved_at_the_end_are_proved_at_once_and_then_again_at_the_end() {
+    for batch in [0, 10_000] {
+        for block in ["", "BEGIN"] {
+            let (_db, s) = open(&format!(
+                "CREATE TABLE days (day int PRIMARY KEY); INSERT INTO days SELECT generate_series(0, 9000); {EVENTS} \
+                 ALTER TABLE e ADD FOREIGN KEY (id) REFERENCES days DEFERRABLE INITIALLY DEFERRED, ADD CONSTRAINT \"on%ce\" UNIQUE (at, id) DEFERRABLE INITIALLY DEFERRED; \
+                 CREATE SCHEMA \"o'ther\"; CREATE TABLE \"o'ther\".notes (id int, at timestamptz, CONSTRAINT \"to e\" FOREIGN KEY (id, at) REFERENCES e (id, at) DEFERRABLE INITIALLY DEFERRED); \
+                 CREATE TABLE marks (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e (id, at) DEFERRABLE); INSERT INTO \"o'ther\".notes SELECT id, at FROM e WHERE id = 1500; \
+                 CALL eventkit.manage_partitions('e', premake => 0)"
+            ));
+            let plan = lines(&s, &format!("SELECT statement FROM eventkit.plan_drain_default('e', {batch})"));
+            let _ = s.take_notices();
+            s.query(&format!("{block}; CALL eventkit.drain_default('e', batch_rows => {batch})")).unwrap();
+            let heard = s.take_notices().join("\n");
+            assert_eq!(heard.matches("1000 rows moved").count(), 3, "{heard}");
+            assert!(heard.contains("is still needed by foreign key"), "{heard}");
+            assert_eq!(plan.iter().filter(|step| step.starts_with("SET CONSTRAINTS ")).count(), 8, "{plan:#?}");
+            assert!(!plan.iter().any(|step| step.starts_with("SET CONSTRAINTS ") && step.contains("marks")));
+            if block.is_empty() {
+                s.query("BEGIN").unwrap();
+            }
+            // The block's own rows are proved at its end.
+            s.query("INSERT INTO \"o'ther\".notes VALUES (77, '1999-01-01'); INSERT INTO e (id, at) VALUES (99999, '2024-01-01 00:00Z')").unwrap();
+            assert_eq!(s.query("INSERT INTO marks VALUES (77, '1999-01-01')").unwrap_err().sqlstate, "23503");
+            s.query("ROLLBACK").unwrap();
+            s.query("DELETE FROM \"o'ther\".notes").unwrap();
+            s.query("CALL eventkit.maintain()").unwrap();
+            assert_eq!(where_rows_are(&s), DRAINED);
+        }
     }
 }

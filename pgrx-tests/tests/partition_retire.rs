@@ -4,7 +4,7 @@
 mod common;
 
 use common::kill::{kill_and_wait, own_cluster};
-use common::{fails, lines, open, value};
+use common::{advisory_locks, fails, lines, number, open, value};
 use eventkit_tests::{Session, wait};
 
 /// A parent with partitions of the days from 1 to 6 January 2024, a row in each.
@@ -497,4 +497,315 @@ fn hostile_names_and_look_alikes_change_nothing() {
         ),
         "6"
     );
+}
+
+/// The partition has been archived and detached, and its call ended there.
+const DETACHED: &str = "SELECT eventkit.begin_departure('e', 'e_20240101', true, 'public.archive(regclass)', 'public'); SELECT eventkit.detach_departing('e', 'e_20240101', '2 seconds', 'public');";
+
+#[test]
+fn rows_written_to_a_detached_table_by_name_are_archived_before_the_drop() {
+    for isolation in ["read committed", "repeatable read", "serializable"] {
+        let (db, s) = open(&format!("{EVENTS} {ARCHIVE}"));
+        on_expiry(&s, "'drop', NULL");
+        s.query(&format!("{DETACHED} SET default_transaction_isolation = '{isolation}'")).unwrap();
+        let (writer, reader) = (db.session("writer").unwrap(), db.session("reader").unwrap());
+        writer.query("BEGIN; INSERT INTO e_20240101 VALUES (100, '2024-01-01 13:00Z')").unwrap();
+        reader.query("BEGIN; SELECT count(*) FROM e_20240101").unwrap();
+        s.run("CALL eventkit.drop_old_partitions('e', '2024-01-02 00:00Z', lock_timeout => '1 minute')");
+        wait::until_blocked(db.cluster, &s).unwrap();
+        // While the rows are looked at nobody adds more.
+        writer.query("COMMIT").unwrap();
+        wait::until(
+            db.cluster,
+            &db.name,
+            "EXISTS (SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted)",
+        )
+        .unwrap();
+        writer.run("INSERT INTO e_20240101 VALUES (101, '2024-01-01 13:00Z')");
+        wait::until_blocked(db.cluster, &writer).unwrap();
+        reader.query("COMMIT").unwrap();
+        s.join().unwrap();
+        assert_eq!(writer.join().unwrap_err().sqlstate, "42P01", "{isolation}");
+        assert_eq!(
+            lines(&s, "SELECT partition, rows FROM archived ORDER BY rows"),
+            ["e_20240101|1", "e_20240101|2"],
+            "{isolation}"
+        );
+        assert_eq!(tables(&s).matches("e_2024").count(), 5, "{isolation}");
+    }
+}
+
+#[test]
+fn a_block_that_cannot_see_new_rows_drops_no_archived_partition() {
+    let (_db, s) = open(&format!("{EVENTS} {ARCHIVE}"));
+    on_expiry(&s, "'drop', NULL");
+    let call = "CALL eventkit.drop_old_partitions('e', '2024-01-02 00:00Z', archive => 'archive(regclass)')";
+    s.query(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {call}; COMMIT")).unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("WARNING: partition e_20240101 is kept: a transaction of isolation level repeatable read does not see rows that come meanwhile"), "{heard}");
+    assert_eq!(left(&s).matches("e_2024").count(), 6);
+    assert_eq!(value(&s, "SELECT count(*) FROM archived"), "0");
+    s.query(&format!("BEGIN; {call}; COMMIT")).unwrap();
+    assert_eq!(tables(&s).matches("e_2024").count(), 5);
+}
+
+#[test]
+fn rows_of_a_partition_with_partitions_of_its_own_are_seen() {
+    let (_db, s) = open(&format!(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); \
+         CREATE TABLE e_20240101 PARTITION OF e FOR VALUES FROM ('2024-01-01 00:00Z') TO ('2024-01-02 00:00Z') PARTITION BY LIST (id); \
+         CREATE TABLE odd PARTITION OF e_20240101 FOR VALUES IN (1, 3, 5); CREATE TABLE even PARTITION OF e_20240101 DEFAULT; INSERT INTO e VALUES (1, '2024-01-01 12:00Z'); \
+         CREATE TABLE notes (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e); INSERT INTO notes SELECT * FROM e; {ARCHIVE}"
+    ));
+    on_expiry(&s, "'drop', NULL");
+    assert_eq!(value(&s, "SELECT eventkit.has_rows('e_20240101')"), "t");
+    let call = "CALL eventkit.drop_old_partitions('e', '2024-01-02 00:00Z', archive => 'archive(regclass)')";
+    s.query(call).unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("is kept: ") && heard.contains("is still needed by foreign key"), "{heard}");
+    assert_eq!(value(&s, "SELECT count(*) FROM archived"), "0");
+    s.query("DROP TABLE notes").unwrap();
+    s.query(DETACHED).unwrap();
+    s.query("INSERT INTO e_20240101 VALUES (2, '2024-01-01 13:00Z')").unwrap();
+    s.query(call).unwrap();
+    assert_eq!(lines(&s, "SELECT rows FROM archived ORDER BY 1"), ["1", "2"]);
+    assert_eq!(value(&s, "SELECT to_regclass('e_20240101') IS NULL AND to_regclass('even') IS NULL"), "t");
+}
+
+#[test]
+fn a_call_that_cannot_commit_is_refused_and_leaves_no_lock() {
+    let (db, s) = open(&format!(
+        "{EVENTS} CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN CALL eventkit.drop_old_partitions('e', {OLD}); RETURN 1; END $$"
+    ));
+    on_expiry(&s, "'drop', NULL");
+    assert_eq!(fails(&s, "SELECT f()").sqlstate, "2D000");
+    assert_eq!(advisory_locks(&s), 0);
+    assert_eq!(left(&s).matches("e_2024").count(), 6);
+    call(&db.session("other").unwrap());
+    assert_eq!(left(&s).matches("e_2024").count(), 3);
+}
+
+#[test]
+fn an_error_between_the_steps_is_that_of_one_parent_and_no_cancel_leaves_a_lock() {
+    let (_db, s) = open(&format!(
+        "{EVENTS} CREATE TABLE f (at timestamptz) PARTITION BY RANGE (at); CREATE SEQUENCE seen; ALTER FUNCTION eventkit.expired_partitions RENAME TO expired_partitions_before; \
+         CREATE FUNCTION eventkit.expired_partitions(parent regclass, older_than timestamptz DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS SETOF regclass LANGUAGE plpgsql AS $$ BEGIN \
+           IF parent = 'public.e'::regclass AND nextval('public.seen') > 1 THEN RAISE EXCEPTION 'not twice'; END IF; RETURN QUERY SELECT * FROM eventkit.expired_partitions_before(parent, older_than, as_of); END $$"
+    ));
+    on_expiry(&s, "'drop', NULL");
+    s.query("UPDATE eventkit.partition_settings SET retention = '1 day'; INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry) VALUES ('f', '1 day', 'UTC', 0, 'drop')").unwrap();
+    for round in [0, -1] {
+        // What fails is the second look or the third.
+        s.query(&format!("ALTER SEQUENCE seen MINVALUE -1 RESTART WITH {}", round + 1)).unwrap();
+        s.query("CALL eventkit.maintain(as_of => '2024-01-05 12:00Z')").unwrap();
+        assert_eq!(advisory_locks(&s), 0);
+        assert!(number(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'f'::regclass") >= 1);
+    }
+    assert!(s.take_notices().join("\n").contains("not twice"));
+    s.query("DROP FUNCTION eventkit.expired_partitions; ALTER FUNCTION eventkit.expired_partitions_before RENAME TO expired_partitions").unwrap();
+    s.query("CREATE OR REPLACE FUNCTION eventkit.may_detach_concurrently(parent regclass, partition regclass) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); RETURN true; END $$").unwrap();
+    for call in [format!("CALL eventkit.drop_old_partitions('e', {OLD})"), "CALL eventkit.maintain()".to_owned()] {
+        s.query("SET statement_timeout = '1s'").unwrap();
+        assert_eq!(fails(&s, &call).sqlstate, "57014", "{call}");
+        s.query("RESET statement_timeout").unwrap();
+        assert_eq!(advisory_locks(&s), 0, "{call}");
+    }
+}
+
+#[test]
+fn policies_that_bind_the_owner_keep_what_would_be_archived_in_part() {
+    let (db, s) = open(&format!(
+        "{EVENTS} {ARCHIVE} CREATE TABLE rest PARTITION OF e DEFAULT; INSERT INTO e VALUES (200, '2023-06-01 12:00Z')"
+    ));
+    let owner = format!("owner_{}", db.name);
+    s.query(&format!(
+        "CREATE ROLE {owner} LOGIN; GRANT ALL ON SCHEMA public TO {owner}; GRANT ALL ON archived TO {owner}; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO {owner};
+         DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT 'e'::regclass UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = 'e'::regclass LOOP \
+           EXECUTE format('ALTER TABLE %s OWNER TO {owner}; ALTER TABLE %1$s ENABLE ROW LEVEL SECURITY; ALTER TABLE %1$s FORCE ROW LEVEL SECURITY; CREATE POLICY few ON %1$s USING (id > 1000)', t); END LOOP; END $$"
+    ))
+    .unwrap();
+    on_expiry(&s, "'drop', NULL");
+    s.query("UPDATE eventkit.partition_settings SET archive = 'public.archive(regclass)', retention = '1 day'")
+        .unwrap();
+    let as_owner = Session::open_as(db.cluster, &db.name, "owner", &owner).unwrap();
+    let hidden = fails(
+        &as_owner,
+        "SELECT eventkit.begin_departure('e', 'e_20240101', true, 'public.archive(regclass)', 'public')",
+    );
+    assert_eq!(hidden.sqlstate, "42501", "{hidden}");
+    assert!(
+        hidden.message.contains("row-level security hides rows of ")
+            && hidden.hint.unwrap().contains("NO FORCE ROW LEVEL SECURITY")
+    );
+    for caller in [&s, &as_owner] {
+        let heard = call(caller);
+        assert_eq!(heard.matches(" is kept: row-level security hides rows of ").count(), 3, "{heard}");
+        assert!(left(&s).starts_with("e_20240101 e_20240102 e_20240103 e_20240104 e_20240105 e_20240106"));
+        assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "0");
+        assert_eq!(value(&s, "SELECT count(*) FROM archived"), "0");
+        // What can be made is made, and what cannot be seen is told.
+        s.query("UPDATE eventkit.partition_settings SET premake = premake + 1").unwrap();
+        caller.query("CALL eventkit.maintain(as_of => '2024-01-06 12:00Z')").unwrap();
+    }
+    assert_eq!(
+        left(&s),
+        "e_20240101 e_20240102 e_20240103 e_20240104 e_20240105 e_20240106 e_20240107 e_20240108 rest"
+    );
+    assert_eq!(
+        lines(
+            &s,
+            "SELECT DISTINCT action, sqlstate, substr(message, 1, 39) FROM eventkit.run_history WHERE parent IS NOT NULL ORDER BY 1"
+        ),
+        [
+            "drain|42501|row-level security hides rows of public",
+            "premake|NULL|NULL",
+            "retire|42501|row-level security hides rows of public"
+        ]
+    );
+    assert_eq!(fails(&as_owner, "CALL eventkit.drain_default('e')").sqlstate, "42501");
+    // What was begun before is not dropped either, and goes on when the rows can be seen.
+    s.query("INSERT INTO eventkit.partition_departures SELECT 'e_20240101', 'e', 'drop', NULL, 'public.archive(regclass)', '3', 'e_20240101'::regclass::oid, now(); ALTER TABLE e DETACH PARTITION e_20240101").unwrap();
+    assert!(
+        call(&s).contains(
+            "partition e_20240101 is detached and not more: row-level security hides rows of public.e_20240101"
+        )
+    );
+    s.query("DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT 'e'::regclass UNION ALL SELECT 'e_20240101'::regclass UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = 'e'::regclass LOOP \
+               EXECUTE format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', t); END LOOP; END $$").unwrap();
+    let heard = call(&as_owner);
+    assert!(!heard.contains("WARNING"), "{heard}");
+    assert_eq!(tables(&s), "e_20240104 e_20240105 e_20240106 e_20240107 e_20240108");
+    assert_eq!(value(&s, "SELECT count(DISTINCT partition) || ' ' || min(rows) FROM archived"), "3 1");
+    as_owner.query("CALL eventkit.drain_default('e')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0");
+}
+
+/// Writes down each command with its table and what is pending then, each hook, and which of them are one transaction's.
+const SEEN: &str = "CREATE TABLE seen (n serial, what text, transaction xid8 DEFAULT pg_current_xact_id());
+    CREATE FUNCTION see() RETURNS event_trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$ BEGIN
+      IF tg_event = 'ddl_command_start' THEN
+        INSERT INTO public.seen (what) SELECT concat_ws(' ', tg_tag, CASE WHEN current_query() ~ 'CONCURRENTLY$' THEN current_query() END, (SELECT string_agg(inhrelid::regclass::text, ' ') FROM pg_inherits WHERE inhdetachpending));
+      ELSIF tg_event = 'sql_drop' THEN
+        INSERT INTO public.seen (what) SELECT concat_ws(' ', tg_tag, object_identity) FROM pg_event_trigger_dropped_objects() WHERE original;
+      ELSE
+        INSERT INTO public.seen (what) SELECT concat_ws(' ', tg_tag, object_identity) FROM pg_event_trigger_ddl_commands();
+      END IF; END $$;
+    CREATE EVENT TRIGGER started ON ddl_command_start EXECUTE FUNCTION see(); CREATE EVENT TRIGGER ended ON ddl_command_end EXECUTE FUNCTION see(); CREATE EVENT TRIGGER dropped ON sql_drop EXECUTE FUNCTION see();";
+
+fn seen(s: &Session) -> Vec<String> {
+    lines(
+        s,
+        "SELECT what, dense_rank() OVER (ORDER BY first) FROM (SELECT n, what, min(n) OVER (PARTITION BY transaction) AS first FROM seen) w ORDER BY n",
+    )
+}
+
+/// Runs a plan: what stands between two COMMITs in one block, but for what cannot run in any.
+fn carry_out(s: &Session, plan: &[String]) {
+    for phase in plan.split(|statement| statement == "COMMIT").filter(|phase| !phase.is_empty()) {
+        let statements = phase.join("; ");
+        let block =
+            if statements.contains("CONCURRENTLY") { statements } else { format!("BEGIN; {statements}; COMMIT") };
+        s.query(&block).unwrap_or_else(|failure| panic!("{failure}\n{block}"));
+    }
+}
+
+/// A database whose partition of 6 January is being detached by somebody who gave up.
+fn with_pending(setup: &str, pending: Option<&str>) -> (eventkit_tests::shared::Database, Session) {
+    let (db, s) = open(setup);
+    if let Some(partition) = pending {
+        let (reader, other) = (db.session("reader").unwrap(), db.session("other").unwrap());
+        reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+        other.query("SET lock_timeout = '50ms'").unwrap();
+        other.query(&format!("ALTER TABLE e DETACH PARTITION {partition} CONCURRENTLY")).unwrap_err();
+        reader.query("COMMIT").unwrap();
+    }
+    s.query(SEEN).unwrap();
+    (db, s)
+}
+
+#[test]
+fn what_is_planned_is_what_runs() {
+    // A detached table it may get once more, when an old transaction runs somewhere, and rows of that time may be in it.
+    let hook = "CREATE SCHEMA \"o'l\\d\"; CREATE PROCEDURE hook(partition regclass) LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen (what) SELECT current_schema || ' hook ' || partition FROM pg_class WHERE oid = partition AND relispartition; END $$;";
+    let settings = |what: &str| {
+        format!(
+            "INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry, expired_schema) VALUES ('e', '1 day', 'UTC', 0, {what});"
+        )
+    };
+    let with_hook = "UPDATE eventkit.partition_settings SET archive = 'public.hook(regclass)';";
+    let default = "CREATE TABLE rest PARTITION OF e DEFAULT;";
+    let needed = "CREATE TABLE notes (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e); INSERT INTO notes SELECT id, at FROM e WHERE id = 2;";
+    // Archived and detached by a call that ended there; the settings were others then.
+    let begun = "UPDATE eventkit.partition_settings SET on_expiry = 'drop', expired_schema = NULL; SELECT eventkit.begin_departure('e', 'e_20240102', true, 'public.quiet(regclass)', 'public'); SELECT eventkit.detach_departing('e', 'e_20240102', '2 seconds', 'public'); UPDATE eventkit.partition_settings SET on_expiry = 'move', expired_schema = E'o''l\\\\d';";
+    let quiet = "CREATE PROCEDURE quiet(partition regclass) LANGUAGE sql AS 'SELECT 1';";
+    let (drop, moved, detach) = (settings("'drop', NULL"), settings("'move', 'o''l\\d'"), settings("'detach', NULL"));
+    for (setup, pending, concurrent, finalized, kept) in [
+        (format!("{drop}{with_hook}"), None, 3, 0, 0),
+        (moved.clone(), None, 3, 0, 0),
+        (detach.clone(), None, 3, 0, 0),
+        (format!("{default}{drop}{with_hook}"), None, 0, 0, 0),
+        (format!("{default}{moved}{with_hook}"), None, 0, 0, 0),
+        (drop.clone(), Some("e_20240106"), 3, 1, 0),
+        (format!("{drop}{with_hook}"), Some("e_20240103"), 2, 1, 0),
+        (format!("{quiet}{moved}{begun}"), None, 2, 0, 0),
+        (format!("{quiet}{default}{moved}{begun}"), None, 0, 0, 0),
+        (format!("{needed}{drop}{with_hook}"), None, 2, 0, 1),
+    ] {
+        for block in [false, true] {
+            let setup = format!("{EVENTS}{hook}{setup}");
+            let open = || with_pending(&setup, pending);
+            let ((_one, called), (_two, planned)) = (open(), open());
+            let (begin, commit) = if block { ("BEGIN; ", "; COMMIT") } else { ("", "") };
+            called.query(&format!("{begin}CALL eventkit.drop_old_partitions('e', {OLD}){commit}")).unwrap();
+            let heard = called.take_notices().join("\n");
+            assert_eq!(heard.matches("WARNING").count(), kept, "{heard}");
+            if block {
+                planned.query("BEGIN").unwrap();
+            }
+            let plan = lines(
+                &planned,
+                &format!(
+                    "SELECT coalesce(statement, reason) FROM eventkit.plan_drop_old_partitions('e', {OLD}) ORDER BY step"
+                ),
+            );
+            let count = |text: &str| plan.iter().filter(|step| step.ends_with(text)).count();
+            assert_eq!(count(" CONCURRENTLY"), if block { 0 } else { concurrent }, "{plan:#?}");
+            assert_eq!(count(" FINALIZE"), finalized, "{plan:#?}");
+            assert_eq!(plan.iter().filter(|step| step.starts_with("it is kept: ")).count(), kept, "{plan:#?}");
+            assert_eq!(count("COMMIT") == 0, block, "{plan:#?}");
+            let statements: Vec<String> =
+                plan.iter().filter(|step| !step.starts_with("it is kept: ")).cloned().collect();
+            if block {
+                planned.query(&format!("{}; COMMIT", statements.join("; "))).unwrap();
+            } else {
+                carry_out(&planned, &statements);
+            }
+            assert_eq!(seen(&called), seen(&planned), "{plan:#?}");
+            assert!(seen(&called).len() > 5, "{:?}", seen(&called));
+            assert_eq!(tables(&called), tables(&planned));
+            assert_eq!(left(&called), left(&planned));
+        }
+    }
+}
+
+#[test]
+fn the_last_partition_that_has_a_waiting_key_is_kept_and_planned_so() {
+    let (_db, s) = open(&format!(
+        "{EVENTS} CREATE TABLE days (at timestamptz PRIMARY KEY); INSERT INTO days SELECT at FROM e; {ARCHIVE}"
+    ));
+    on_expiry(&s, "'drop', NULL");
+    // Two of those that expire have it, nobody else.
+    s.query("CREATE OR REPLACE FUNCTION eventkit.marked_foreign_keys(partition regclass) RETURNS TABLE (constraint_id oid, name name, definition text, comment text) STABLE LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$ BEGIN RETURN QUERY SELECT 1::oid, 'waits'::name, '', '' WHERE $1 IN ('e_20240101'::regclass, 'e_20240103'::regclass); EXCEPTION WHEN undefined_table THEN RETURN QUERY SELECT 1::oid, 'waits'::name, '', '' WHERE $1 = 'e_20240103'::regclass; END $$").unwrap();
+    let plan = lines(
+        &s,
+        &format!("SELECT target, statement, reason FROM eventkit.plan_drop_old_partitions('e', {OLD}) ORDER BY step"),
+    );
+    let kept: Vec<&String> = plan.iter().filter(|step| step.contains("it is kept: ")).collect();
+    assert!(
+        kept.len() == 1 && kept[0].contains("e_20240103") && kept[0].contains("foreign key waits waits to be that of"),
+        "{plan:#?}"
+    );
+    let heard = call(&s);
+    assert!(heard.contains("WARNING: partition e_20240103 is kept: foreign key waits waits to be that of"), "{heard}");
+    assert_eq!(left(&s), "e_20240103 e_20240104 e_20240105 e_20240106");
 }

@@ -1,10 +1,12 @@
-//! What a procedure asks first: whether it may write (`refuse_read_only`), and commit (`refuse_transaction_block`, or whether it may at all).
+//! What a procedure asks first: whether it may write (`refuse_read_only`), and commit (`refuse_transaction_block`, or whether it may at all); the
+//! locks that it keeps through its COMMITs.
 
 use eventkit_core::error::{Condition, Error};
 use pgrx::prelude::*;
 
 use super::raise::raise;
 use crate::raw::server::{in_recovery, in_transaction_block, is_read_only};
+use crate::raw::session_locks::remember;
 
 #[pg_extern(stable, parallel_unsafe, strict, cost = 1)]
 fn refuse_transaction_block(procedure: &str) {
@@ -46,4 +48,10 @@ fn refuse_read_only(procedure: &str) {
 #[pg_extern(name = "in_transaction_block", stable, parallel_unsafe, cost = 1)]
 fn transaction_block_is_open() -> bool {
     in_transaction_block()
+}
+
+/// Remembers that this session holds an advisory lock through its COMMITs, or that it does no more: an abort gives back what it holds.
+#[pg_extern(volatile, parallel_unsafe, strict, cost = 1)]
+fn remember_session_lock(key: i64, held: bool) {
+    remember(key, held);
 }

@@ -26,6 +26,7 @@ mod pieces;
 pub mod place;
 pub mod restricted;
 pub mod server;
+pub mod session_locks;
 pub mod state;
 pub mod types;
 pub mod user_events;

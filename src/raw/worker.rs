@@ -1,6 +1,7 @@
 //! A background worker that detaches one partition `CONCURRENTLY`: a statement that the server refuses inside of a function
 //! or a transaction block. It runs as the role that asks, in the same database, and needs no preloaded library.
 
+use eventkit_core::partition::name::qualified;
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::{CStr, CString, c_char};
 
@@ -123,8 +124,7 @@ unsafe fn statement(order: Order) -> Option<CString> {
             if name.is_null() || schema.is_null() {
                 return None;
             }
-            let quoted = pg_sys::quote_qualified_identifier(schema, name);
-            CStr::from_ptr(quoted).to_str().ok().map(ToOwned::to_owned)
+            Some(qualified(CStr::from_ptr(schema).to_str().ok()?, CStr::from_ptr(name).to_str().ok()?))
         }
     };
     let (parent, partition) = (name(order.parent)?, name(order.partition)?);

@@ -146,6 +146,19 @@ pub fn drop_old_partitions() -> Vec<Victim> {
     vec![of("", gone), of("DROP TABLE rest;\n", gone), of(move_them, moved)]
 }
 
+/// A hook that writes the rows of each partition into a table of their own, and counts its calls.
+pub fn drop_old_partitions_into_files() -> Vec<Victim> {
+    let writes = "CREATE OR REPLACE PROCEDURE hook(partition regclass) LANGUAGE plpgsql AS $$ BEGIN EXECUTE format('CREATE TABLE attic.%s AS TABLE %s', replace(partition::text, 'e_', 'kept_'), partition); END $$;\n";
+    vec![victim(
+        8,
+        &format!("{PARENT}{EXPIRED}{writes}"),
+        "CALL eventkit.drop_old_partitions('e', '2024-01-03 00:00Z', archive => 'hook(regclass)')",
+        // Each partition is there, or what was written of it.
+        "(SELECT count(*) = 1 FROM e WHERE id = 2) AND (SELECT count(*) = 2 FROM pg_class WHERE relname ~ '^(e|kept)_2024010[12]$' AND (relispartition OR relname ~ '^kept')) AND (SELECT count(*) = 0 FROM eventkit.partition_departures)",
+        "(SELECT count(*) = 1 FROM e) AND (SELECT count(*) = 1 FROM attic.kept_20240101) AND (SELECT count(*) = 1 FROM attic.kept_20240102) AND NOT EXISTS (SELECT FROM pg_class WHERE relname ~ '^e_2024010[12]')",
+    )]
+}
+
 pub fn maintain() -> Vec<Victim> {
     let due = "UPDATE eventkit.partition_settings SET premake = 1, retention = '1 day';\n INSERT INTO e (id, at, day) VALUES (9, '2024-01-04 12:00Z', 9);\n";
     vec![victim(

@@ -10,6 +10,7 @@ use eventkit_core::partition::backfill;
 use eventkit_core::partition::bound::Bound;
 use eventkit_core::partition::drain::{self, Trigger};
 use eventkit_core::partition::error;
+use eventkit_core::partition::name::{literal, qualified};
 use eventkit_core::partition::period::Period;
 use eventkit_core::partition::step::Step;
 use pgrx::datum::Timestamp;
@@ -39,9 +40,21 @@ fn quiet(pair: &Pair) -> Result<Vec<Trigger>> {
     serde_json::from_str(&text.unwrap_or_else(|| "[]".into())).map_err(|e| error::unreadable_catalog(&e.to_string()))
 }
 
+/// The foreign keys of the parent, and those to it, that are proved at the end of a transaction unless told otherwise.
+fn deferred(pair: &Pair) -> Result<Vec<String>> {
+    let table = pair.target.parent.qualified();
+    let query = format!(
+        "SELECT DISTINCT n.nspname::text, k.conname::text FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace \
+         WHERE {}::regclass IN (k.conrelid, k.confrelid) AND k.contype = 'f' AND k.condeferred ORDER BY 1, 2",
+        literal(&table)
+    );
+    let names = catalog::all(&query, |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)))?;
+    Ok(names.into_iter().filter_map(|(schema, name)| Some(qualified(&schema?, &name?))).collect())
+}
+
 fn steps(pair: &Pair, period: &Period, copy_first: bool) -> Result<Vec<Step>> {
-    let quiet = quiet(pair)?;
-    pair.target.steps(period, |parent, found| drain::period(parent, period, found, &quiet, copy_first))
+    let (quiet, deferred) = (quiet(pair)?, deferred(pair)?);
+    pair.target.steps(period, |parent, found| drain::period(parent, period, found, &quiet, &deferred, copy_first))
 }
 
 fn rows_of(pair: &Pair, period: &Period) -> Result<i64> {
@@ -51,7 +64,7 @@ fn rows_of(pair: &Pair, period: &Period) -> Result<i64> {
 /// What the clocks show at the beginning of the newest period with rows in the default partition before another one; NULL when there is none.
 ///
 /// Takes the parent and the other period (NULL: none yet); rows before 1970 or more than ten years ahead do not count. One index probe, or
-/// one read of the default partition. Raises what `plan::key_of` raises.
+/// one read of the default partition. Raises what `plan::key_of` raises, `42501` when policies hide rows of the default partition.
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.next_default_period(parent regclass, before timestamp DEFAULT NULL) RETURNS timestamp
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE c
@@ -61,6 +74,9 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 pub fn next_default_period(parent: Option<Oid>, before: Option<Timestamp>) -> Option<Timestamp> {
     let next = || -> Result<Option<Period>> {
         let Some(pair) = pair(given(parent, "parent")?)? else { return Ok(None) };
+        let default =
+            format!("SELECT eventkit.refuse_hidden_rows({}::regclass) IS NULL", literal(&pair.source.qualified()));
+        catalog::one::<bool>(&default, &[])?;
         let mut range = pair.moved(None, None)?;
         if let Some(before) = before {
             let period = pair.target.calendar()?.of_shown(before.micros("before")?)?;

@@ -4,7 +4,7 @@ use super::plans::{plan_function, plan_rows};
 use super::target::Target;
 use super::{catalog, given, maintain};
 use crate::pg::raise::OrRaise;
-use crate::raw::server::as_role;
+use crate::raw::server::{as_role, in_transaction_block};
 use crate::raw::worker;
 use eventkit_core::error::Result;
 use eventkit_core::partition::retire::{self, Expiry};
@@ -131,17 +131,22 @@ pub fn run_as_owner(table: Option<Oid>, statement: Option<String>) -> Option<Str
     as_role(owner, run).map_err(|e| error::no_text(&e.to_string())).or_raise()
 }
 
-/// A table's quoted, qualified name. Raises `42P01` when it is gone.
-fn named(table: Oid) -> Result<String> {
+/// A table's quoted, qualified name; `None` when it is gone.
+fn name_of(table: Oid) -> Result<Option<String>> {
     let names = catalog::one_row(
         "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
         &[table.into()],
         |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
     )?;
-    match names {
-        Some((Some(schema), Some(table))) => Ok(name::qualified(&schema, &table)),
-        _ => Err(error::no_such_table("partition")),
-    }
+    Ok(match names {
+        Some((Some(schema), Some(table))) => Some(name::qualified(&schema, &table)),
+        _ => None,
+    })
+}
+
+/// A table's quoted, qualified name. Raises `42P01` when it is gone.
+fn named(table: Oid) -> Result<String> {
+    name_of(table)?.ok_or_else(|| error::no_such_table("partition"))
 }
 
 /// Whether the detach of a partition was begun and not ended; `None` for a table that is no partition of the parent.
@@ -176,26 +181,74 @@ fn plan_detach_partition(parent: Oid, partition: Oid) {
 }
 
 plan_function! {
-/// The step that drops or moves a table that was detached; none where it stays.
+/// The steps that drop or move a table that was detached; none where it stays.
 ///
-/// Takes the table, `on_expiry` and `expired_schema`. Raises `42P01` for a table that is gone.
+/// Takes the table, `on_expiry`, `expired_schema` and whether an archive hook has got the rows. Raises `42P01` for a table that is gone.
 r#"
-CREATE FUNCTION eventkit.plan_expired_table("table" regclass, on_expiry text, expired_schema text) RETURNS SETOF eventkit.plan_step
-STABLE PARALLEL RESTRICTED COST 1000 ROWS 1 LANGUAGE c
+CREATE FUNCTION eventkit.plan_expired_table("table" regclass, on_expiry text, expired_schema text, archived boolean DEFAULT false) RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 1000 ROWS 2 LANGUAGE c
 SET search_path = pg_catalog, pg_temp
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
-fn plan_expired_table(table: Oid, on_expiry: String, expired_schema: String) {
+fn plan_expired_table(table: Oid, on_expiry: String, expired_schema: String, archived: bool) {
     let name = named(given(table, "table")?)?;
-    Ok(Expiry::of(&given(on_expiry, "on_expiry")?, expired_schema).step(&name).into_iter().collect())
+    Ok(Expiry::of(&given(on_expiry, "on_expiry")?, expired_schema).steps(&name, given(archived, "archived")?))
 }
 }
 
+/// What is known of a partition that has to leave.
+struct Departing {
+    table: Oid,
+    /// Whether its detach is pending; `None` when it is no partition any more.
+    pending: Option<bool>,
+    /// What was written down when it was begun, and whether the archive hook has got it.
+    begun: Option<(Expiry, bool)>,
+}
+
+/// What `departing_partitions` lists, in its order. Raises what `expired_partitions` raises.
+fn departing(parent: Oid, older_than: Option<TimestampWithTimeZone>) -> Result<Vec<Departing>> {
+    // The limit goes there as text, since queries of many rows take no arguments here.
+    let limit = catalog::one::<String>("SELECT quote_nullable(eventkit.exact_time($1))", &[older_than.into()])?;
+    let query = format!(
+        "SELECT u.partition::oid, i.inhdetachpending, d.on_expiry, d.expired_schema::text, d.archived_since IS NOT NULL \
+         FROM unnest(eventkit.departing_partitions({0}, {1})) WITH ORDINALITY u (partition, place) \
+         LEFT JOIN pg_inherits i ON i.inhrelid = u.partition AND i.inhparent = {0} \
+         LEFT JOIN eventkit.partition_departures d ON d.partition = u.partition AND d.parent = {0} ORDER BY u.place",
+        u32::from(parent),
+        limit.unwrap_or_else(|| "NULL".into())
+    );
+    let rows = catalog::all(&query, |row| {
+        let expiry = row.get::<String>(3)?.map(|on_expiry| row.get::<String>(4).map(|s| Expiry::of(&on_expiry, s)));
+        let begun = expiry.transpose()?.zip(row.get::<bool>(5)?);
+        Ok((row.get::<Oid>(1)?, row.get::<bool>(2)?, begun))
+    })?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(table, pending, begun)| Some(Departing { table: table?, pending, begun }))
+        .collect())
+}
+
+/// Why an expired partition is kept, in the eyes of the parent's owner; `leaving` go before it.
+fn kept(parent: Oid, departing: &Departing, archive: Option<&String>, leaving: &[Oid]) -> Result<Option<String>> {
+    let leaving: Vec<String> = leaving.iter().map(|table| u32::from(*table).to_string()).collect();
+    catalog::one::<String>(
+        "SELECT eventkit.run_as_owner($1, format('SELECT eventkit.kept_because(%L, %L, %L, %L, %L)', $1::oid, $2, $3, $4, $5))",
+        &[
+            parent.into(),
+            departing.table.into(),
+            departing.pending.into(),
+            archive.cloned().into(),
+            format!("{{{}}}", leaving.join(",")).into(),
+        ],
+    )
+}
+
 plan_function! {
-/// The steps of `drop_old_partitions`, without doing them: for each expired partition the archive hook, the detach, what becomes of the table.
+/// The steps of `drop_old_partitions`, without doing them: first of what was begun, then for each expired partition the archive hook,
+/// the detach, what becomes of the table; one without a statement for a partition that is kept.
 ///
-/// Takes what the procedure takes; of partitions that a foreign key still needs it shows the steps too. Takes no lock but
-/// `ACCESS SHARE`. Raises what `expired_partitions` raises.
+/// Takes what the procedure takes; inside of a transaction block it shows what the procedure does there. Looks for rows that foreign
+/// keys need, as the procedure does. Takes no lock but `ACCESS SHARE`. Raises what `expired_partitions` raises.
 r#"
 CREATE FUNCTION eventkit.plan_drop_old_partitions(parent regclass, older_than timestamptz DEFAULT NULL, archive regprocedure DEFAULT NULL)
 RETURNS SETOF eventkit.plan_step
@@ -204,29 +257,50 @@ SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO,
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_drop_old_partitions(parent: Oid, older_than: TimestampWithTimeZone, archive: Oid) {
-    let table = given(parent, "parent")?;
+    let (table, alone) = (given(parent, "parent")?, !in_transaction_block());
     let target = Target::read(table)?;
     let told = catalog::one_row(
-        "SELECT s.on_expiry, s.expired_schema::text, s.archive FROM eventkit.partition_settings s WHERE s.parent = $1",
+        "SELECT s.on_expiry, s.expired_schema::text FROM eventkit.partition_settings s WHERE s.parent = $1",
         &[table.into()],
-        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?, row.get::<String>(3)?)),
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
     )?;
-    let (on_expiry, schema, kept) = told.unwrap_or_default();
+    let (on_expiry, schema) = told.unwrap_or_default();
     let expiry = Expiry::of(on_expiry.as_deref().unwrap_or("detach"), schema);
-    let trouble = catalog::one::<String>("SELECT eventkit.archive_trouble($1, $2)", &[table.into(), kept.clone().into()])?;
-    if let (None, Some(trouble), Some(kept)) = (archive, trouble, &kept) {
-        let reason = format!("archive procedure {kept} {trouble}: no partition is retired");
-        return Ok(vec![Step::nothing(target.parent.qualified(), reason)]);
-    }
-    let archive = catalog::one::<String>(
+    let hook = catalog::one::<String>("SELECT eventkit.archive_of($1, $2)", &[table.into(), archive.into()])?;
+    let trouble = catalog::one::<String>("SELECT eventkit.archive_trouble($1, $2)", &[table.into(), hook.clone().into()])?;
+    let call = catalog::one::<String>(
         "SELECT format('%s %I.%I', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
-         WHERE p.oid = coalesce($1, to_regprocedure($2)::oid)",
-        &[archive.into(), kept.into()],
+         WHERE p.oid = CASE WHEN $2 IS NULL THEN to_regprocedure($1)::oid END",
+        &[hook.clone().into(), trouble.clone().into()],
     )?;
-    let mut steps = Vec::new();
-    for partition in expired(&target, limit(table, &target, older_than, None)?)? {
-        let begun = pending(table, partition)?.unwrap_or(false);
-        steps.extend(retire::plan(&target.parent, &named(partition)?, begun, &expiry, archive.as_deref()));
+    let (mut steps, mut leaving) = (Vec::new(), Vec::new());
+    let expired = expired(&target, limit(table, &target, older_than, None)?)?;
+    for one in departing(table, older_than)? {
+        // Of one that is gone nothing is left to do.
+        let Some(name) = name_of(one.table)? else { continue };
+        let rest = match (one.pending, &one.begun) {
+            (None, None) => continue,
+            (None | Some(true), Some((expiry, archived))) => Some((expiry, *archived)),
+            // Somebody else's detach is ended, and the table is his.
+            (Some(_), _) if !expired.contains(&one.table) => Some((&Expiry::Detach, false)),
+            (Some(_), _) => None,
+        };
+        if let Some((expiry, archived)) = rest {
+            steps.extend(retire::plan_rest(&target.parent, &name, one.pending == Some(true), expiry, archived, alone));
+        } else if trouble.is_some() {
+            continue;
+        } else if let Some(reason) = kept(table, &one, hook.as_ref(), &leaving)? {
+            steps.push(Step::nothing(name, format!("it is kept: {reason}")));
+            continue;
+        } else {
+            let pending = one.pending == Some(true);
+            steps.extend(retire::plan(&target.parent, &name, pending, &expiry, call.as_deref(), alone));
+        }
+        leaving.push(one.table);
+    }
+    if let (Some(trouble), Some(hook)) = (trouble, hook) {
+        let reason = format!("archive procedure {hook} {trouble}: no partition is retired");
+        steps.push(Step::nothing(target.parent.qualified(), reason));
     }
     Ok(steps)
 }

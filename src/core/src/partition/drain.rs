@@ -30,13 +30,15 @@ const SINCE: &str = "eventkit.drain_since";
 /// The steps that move the rows of a period out of the default partition; one step without a statement when there is a
 /// partition for it or no default partition.
 ///
-/// Takes the triggers to keep quiet, and whether rows are copied before the lock. Raises what [`plan::create`] raises but
+/// Takes the triggers to keep quiet, the foreign keys (quoted, qualified) that are proved at the end of a transaction unless told
+/// otherwise, and whether rows are copied before the lock. Raises what [`plan::create`] raises but
 /// for rows in the default partition, and `55000` when subscribers would be sent the deletes alone. Linear in columns, indexes and grants; no lock.
 pub fn period(
     parent: &Parent,
     period: &Period,
     found: Found,
     quiet: &[Trigger],
+    deferred: &[String],
     copy_first: bool,
 ) -> Result<Vec<Step>> {
     let steps = plan::create(parent, period, Found { default_rows: 0, ..found })?;
@@ -89,7 +91,18 @@ pub fn period(
             if !locked {
                 locked = true;
                 moved.extend(exclusive_locks(parent));
+                let waiting = |mode: &str, reason: &str| {
+                    let names = deferred.join(", ");
+                    (!names.is_empty()).then(|| {
+                        Step::locking(format!("SET CONSTRAINTS {names} {mode}"), Lock::AccessShare, &default, reason)
+                    })
+                };
+                moved.extend(waiting(
+                    "IMMEDIATE",
+                    "no row that a key needs is moved, so that nothing has to wait for the end of the transaction",
+                ));
                 moved.extend(under_lock(parent, &default, &inside, quiet, copy_first.then_some(&settled), &insert));
+                moved.extend(waiting("DEFERRED", "as it was"));
             }
         } else {
             moved.push(step);

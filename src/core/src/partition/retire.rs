@@ -81,51 +81,98 @@ impl Expiry {
         }
     }
 
-    /// The step that does it to a detached table, if there is one. O(1).
+    /// The steps that do it to a detached table. One whose rows are archived before it is dropped is closed to writers first. O(1).
     #[must_use]
-    pub fn step(&self, table: &str) -> Option<Step> {
+    pub fn steps(&self, table: &str, archived: bool) -> Vec<Step> {
         let (statement, reason) = match self {
-            Self::Detach => return None,
+            Self::Detach => return Vec::new(),
             Self::Drop => (format!("DROP TABLE {table}"), "the rows expired with their period"),
             Self::Move(schema) => {
                 (format!("ALTER TABLE {table} SET SCHEMA {}", identifier(schema)), "expired partitions are kept there")
             }
         };
-        Some(Step::locking(statement, Lock::AccessExclusive, table, reason))
+        let mut steps = Vec::new();
+        if archived && *self == Self::Drop {
+            let lock = Lock::ShareRowExclusive;
+            steps.push(Step::locking(
+                format!("LOCK TABLE {table} IN {} MODE", lock.sql()),
+                lock,
+                table,
+                "who has rights in the table may write to it by its name; rows that came since the archive hook are archived behind this, by the hook again",
+            ));
+        }
+        steps.push(Step::locking(statement, Lock::AccessExclusive, table, reason));
+        steps
     }
 }
 
-/// All steps for one partition, as a call outside of a transaction block takes them; `archive` is `CALL app.hook`, say. O(tables).
+/// All steps for one partition that has expired; `archive` is `CALL app.hook`, say; `alone` is a call outside of a transaction block. O(tables).
 #[must_use]
-pub fn plan(parent: &Parent, partition: &str, pending: bool, expiry: &Expiry, archive: Option<&str>) -> Vec<Step> {
-    let table = parent.qualified();
+pub fn plan(
+    parent: &Parent,
+    partition: &str,
+    pending: bool,
+    expiry: &Expiry,
+    archive: Option<&str>,
+    alone: bool,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     if let Some(archive) = archive {
-        let call = format!("{archive}({}::pg_catalog.regclass)", literal(partition));
         steps.push(Step::locking(
-            call,
+            format!("{archive}({}::pg_catalog.regclass)", literal(partition)),
             Lock::AccessShare,
             partition,
             "the archive hook; when it fails the partition stays",
         ));
-        steps.push(Step::commit(&table));
+        end(&mut steps, parent, alone);
     }
+    if !pending {
+        if alone && parent.default.is_none() {
+            steps.push(concurrently(parent, partition));
+        } else {
+            steps.extend(detach(parent, partition));
+        }
+        end(&mut steps, parent, alone);
+    }
+    steps.extend(plan_rest(parent, partition, pending, expiry, archive.is_some(), alone));
+    steps
+}
+
+/// The steps that are left for a partition whose detach is pending or done; `archived` when an archive hook has got it. O(1).
+#[must_use]
+pub fn plan_rest(
+    parent: &Parent,
+    partition: &str,
+    pending: bool,
+    expiry: &Expiry,
+    archived: bool,
+    alone: bool,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
     if pending {
         steps.push(finalize(parent, partition));
-    } else if parent.default.is_none() {
-        steps.push(Step::locking(
-            format!("ALTER TABLE {table} DETACH PARTITION {partition} CONCURRENTLY"),
-            Lock::ShareUpdateExclusive,
-            &table,
-            "readers and writers go on; by a background worker, since it cannot run in a function",
-        ));
-    } else {
-        steps.extend(detach(parent, partition));
+        end(&mut steps, parent, alone);
     }
-    steps.push(Step::commit(&table));
-    if let Some(step) = expiry.step(partition) {
-        steps.push(step);
-        steps.push(Step::commit(&table));
+    let last = expiry.steps(partition, archived);
+    if !last.is_empty() {
+        steps.extend(last);
+        end(&mut steps, parent, alone);
     }
     steps
+}
+
+/// Ends the transaction of a call that may.
+fn end(steps: &mut Vec<Step>, parent: &Parent, alone: bool) {
+    if alone {
+        steps.push(Step::commit(parent.qualified()));
+    }
+}
+
+fn concurrently(parent: &Parent, partition: &str) -> Step {
+    Step::locking(
+        format!("ALTER TABLE {} DETACH PARTITION {partition} CONCURRENTLY", parent.qualified()),
+        Lock::ShareUpdateExclusive,
+        parent.qualified(),
+        "readers and writers go on; by a background worker, since it cannot run in a function",
+    )
 }

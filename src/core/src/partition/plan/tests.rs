@@ -566,12 +566,20 @@ fn a_partition_leaves_by_locks_in_one_order() {
     let mut parent = parent("app", "ev\"ents", KeyType::Timestamptz);
     let statements = |steps: Vec<Step>| -> Vec<String> { steps.into_iter().filter_map(|s| s.statement).collect() };
     assert_eq!(
-        statements(retire::plan(&parent, "\"app\".\"p\"", false, &Expiry::of("drop", None), Some("CALL app.hook"))),
+        statements(retire::plan(
+            &parent,
+            "\"app\".\"p\"",
+            false,
+            &Expiry::of("drop", None),
+            Some("CALL app.hook"),
+            true
+        )),
         [
             "CALL app.hook('\"app\".\"p\"'::pg_catalog.regclass)",
             "COMMIT",
             "ALTER TABLE \"app\".\"ev\"\"ents\" DETACH PARTITION \"app\".\"p\" CONCURRENTLY",
             "COMMIT",
+            "LOCK TABLE \"app\".\"p\" IN SHARE ROW EXCLUSIVE MODE",
             "DROP TABLE \"app\".\"p\"",
             "COMMIT",
         ]
@@ -580,7 +588,7 @@ fn a_partition_leaves_by_locks_in_one_order() {
     parent.linked.push(Linked { referencing: true, ..linked("app", "notes", false, false) });
     let expiry = Expiry::of("move", Some("o\"ld".into()));
     assert_eq!(
-        statements(retire::plan(&parent, "p", false, &expiry, None)),
+        statements(retire::plan(&parent, "p", false, &expiry, None, true)),
         [
             "LOCK TABLE ONLY \"app\".\"ev\"\"ents\" IN ACCESS EXCLUSIVE MODE",
             "LOCK TABLE ONLY \"app\".\"notes\" IN SHARE ROW EXCLUSIVE MODE",
@@ -591,8 +599,13 @@ fn a_partition_leaves_by_locks_in_one_order() {
             "COMMIT",
         ]
     );
-    let finished = statements(retire::plan(&parent, "p", true, &Expiry::of("detach", None), None));
+    let finished = statements(retire::plan(&parent, "p", true, &Expiry::of("detach", None), None, true));
     assert_eq!(finished, ["ALTER TABLE \"app\".\"ev\"\"ents\" DETACH PARTITION p FINALIZE", "COMMIT"]);
+    parent.default = None;
+    let within = statements(retire::plan(&parent, "p", false, &Expiry::of("drop", None), Some("CALL hook"), false));
+    assert!(within.iter().all(|s| s != "COMMIT" && !s.ends_with(" CONCURRENTLY")), "{within:#?}");
+    let rest = statements(retire::plan_rest(&parent, "p", false, &Expiry::of("drop", None), false, true));
+    assert_eq!(rest, ["DROP TABLE p", "COMMIT"]);
 }
 
 #[test]
@@ -602,7 +615,9 @@ fn rows_leave_the_default_partition_behind_the_parents_lock() {
     let day = Calendar::new(Length::Days(1), &Utc).of_shown(19_782 * 86_400_000_000).unwrap();
     let plan = |parent: &Parent, copy_first| -> Vec<String> {
         let quiet = [Trigger { name: "t".into(), always: true }];
-        let steps = drain::period(parent, &day, Found { name_taken: false, default_rows: 7 }, &quiet, copy_first);
+        let deferred = ["\"app\".\"to days\"".into(), "\"app\".\"from notes\"".into()];
+        let found = Found { name_taken: false, default_rows: 7 };
+        let steps = drain::period(parent, &day, found, &quiet, &deferred, copy_first);
         steps.unwrap().into_iter().filter_map(|s| s.statement).collect()
     };
     assert!(plan(&parent, true).is_empty(), "without a default partition");
@@ -615,16 +630,18 @@ fn rows_leave_the_default_partition_behind_the_parents_lock() {
             "CREATE TABLE ",
             "LOCK TABLE ONLY \"app\".\"events\" IN ACCESS EXCLUSIVE MODE",
             "LOCK TABLE \"app\".\"rest\" IN ACCESS EXCLUSIVE MODE",
+            "SET CONSTRAINTS \"app\".\"to days\", \"app\".\"from notes\" IMMEDIATE",
             "ALTER TABLE \"app\".\"rest\" DISABLE TRIGGER \"t\"",
             "DELETE FROM ONLY \"app\".\"rest\"",
             "ALTER TABLE \"app\".\"rest\" ENABLE ALWAYS TRIGGER \"t\"",
+            "SET CONSTRAINTS \"app\".\"to days\", \"app\".\"from notes\" DEFERRED",
             "ALTER TABLE \"app\".\"events\" ATTACH PARTITION ",
         ]
         .map(at);
         assert!(order.is_sorted(), "{plan:#?}");
         let inserts: Vec<usize> = (0..plan.len()).filter(|i| plan[*i].starts_with("INSERT INTO ")).collect();
         assert_eq!(inserts.len(), if copy_first { 2 } else { 1 });
-        assert!(inserts.last() > Some(&order[2]) && inserts.last() < Some(&order[4]), "{plan:#?}");
+        assert!(inserts.last() > Some(&order[2]) && inserts.last() < Some(&order[5]), "{plan:#?}");
         assert_eq!(inserts[0] < order[1], copy_first, "{plan:#?}");
         assert!(
             plan.iter().all(|s| !s.contains("\"twice\"") || s.starts_with("CREATE")),
