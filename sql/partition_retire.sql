@@ -165,25 +165,25 @@ $$;
 COMMENT ON FUNCTION eventkit.refuse_old_snapshot() IS
 'Raises an error in a transaction that sees the rows of its beginning only. SELECT eventkit.refuse_old_snapshot()';
 
-CREATE FUNCTION eventkit.check_departure(parent regclass, partition regclass, pending boolean, archive text, leaving oid[] DEFAULT '{}') RETURNS void
+CREATE FUNCTION eventkit.check_departure(parent regclass, partition regclass, pending boolean, archive text, leaving oid[] DEFAULT '{}', alone boolean DEFAULT false) RETURNS void
 STABLE PARALLEL RESTRICTED COST 100000 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-  alone name;
+  lonely name;
 BEGIN
   IF NOT pending THEN
     PERFORM eventkit.check_unreferenced(parent, partition);
     -- The parent gets a key back from the partitions that have it: the last one would take it along.
-    SELECT m.name INTO alone FROM eventkit.marked_foreign_keys(partition) m
+    SELECT m.name INTO lonely FROM eventkit.marked_foreign_keys(partition) m
       WHERE NOT EXISTS (
         SELECT FROM pg_inherits i CROSS JOIN LATERAL eventkit.marked_foreign_keys(i.inhrelid) o
         WHERE i.inhparent = parent AND i.inhrelid <> partition AND NOT i.inhdetachpending AND i.inhrelid <> ALL (leaving) AND o.name = m.name)
       ORDER BY m.name LIMIT 1;
-    IF alone IS NOT NULL THEN
+    IF lonely IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'object_in_use',
-        MESSAGE = format('foreign key %I waits to be that of %s, and no other partition has it', alone, parent),
+        MESSAGE = format('foreign key %I waits to be that of %s, and no other partition has it', lonely, parent),
         DETAIL = 'A split was stopped before all was proved.',
         HINT = format('End it first: CALL eventkit.split_partition(%L).', parent);
     END IF;
@@ -191,30 +191,30 @@ BEGIN
   IF archive IS NOT NULL AND EXISTS (SELECT FROM eventkit.partition_settings s WHERE s.parent = parent AND s.on_expiry = 'drop') THEN
     -- What the hook does not see would be lost: said before anything is detached.
     PERFORM eventkit.refuse_hidden_rows(partition);
-    IF eventkit.in_transaction_block() THEN
+    IF NOT alone THEN
       PERFORM eventkit.refuse_old_snapshot();
     END IF;
   END IF;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.check_departure(regclass, regclass, boolean, text, oid[]) IS
-'Raises an error that says why a partition is kept, when foreign keys, policies or the isolation level call for it; leaving: others that go before. SELECT eventkit.check_departure(''app.events'', ''app.events_20231231'', false, NULL)';
+COMMENT ON FUNCTION eventkit.check_departure(regclass, regclass, boolean, text, oid[], boolean) IS
+'Raises an error that says why a partition is kept, when foreign keys, policies or the isolation level call for it; leaving: others that go before; alone: a call that chooses the isolation level of its transactions. SELECT eventkit.check_departure(''app.events'', ''app.events_20231231'', false, NULL)';
 
-CREATE FUNCTION eventkit.kept_because(parent regclass, partition regclass, pending boolean, archive text, leaving oid[]) RETURNS text
+CREATE FUNCTION eventkit.kept_because(parent regclass, partition regclass, pending boolean, archive text, leaving oid[], alone boolean) RETURNS text
 STABLE PARALLEL UNSAFE COST 100000 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM eventkit.check_departure(parent, partition, pending, archive, leaving);
+  PERFORM eventkit.check_departure(parent, partition, pending, archive, leaving, alone);
   RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
   RETURN SQLERRM;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.kept_because(regclass, regclass, boolean, text, oid[]) IS
-'Tells the error that check_departure raises; NULL when the partition may go. SELECT eventkit.kept_because(''app.events'', ''app.events_20231231'', false, NULL, ''{}'')';
+COMMENT ON FUNCTION eventkit.kept_because(regclass, regclass, boolean, text, oid[], boolean) IS
+'Tells the error that check_departure raises; NULL when the partition may go. SELECT eventkit.kept_because(''app.events'', ''app.events_20231231'', false, NULL, ''{}'', true)';
 
 CREATE FUNCTION eventkit.begin_departure(parent regclass, partition regclass, expired boolean, archive text, caller_search_path text) RETURNS text
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -402,6 +402,8 @@ BEGIN
   FOREACH one IN ARRAY departing LOOP
     IF alone THEN
       COMMIT;
+      -- What is written until a table is locked has to be seen.
+      SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
     END IF;
     name := one::pg_catalog.text;
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
@@ -430,7 +432,6 @@ BEGIN
     CONTINUE WHEN (done.result OPERATOR(pg_catalog.=) 'detached') IS NOT TRUE;
     IF alone THEN
       COMMIT;
-      -- What is written until the table is locked has to be seen.
       SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
     END IF;
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,

@@ -532,6 +532,10 @@ fn rows_written_to_a_detached_table_by_name_are_archived_before_the_drop() {
             "{isolation}"
         );
         assert_eq!(tables(&s).matches("e_2024").count(), 5, "{isolation}");
+        // From the beginning to the end.
+        s.query("CALL eventkit.drop_old_partitions('e', '2024-01-03 00:00Z', archive => 'archive(regclass)')").unwrap();
+        assert!(!s.take_notices().join("").contains("WARNING"), "{isolation}");
+        assert_eq!(tables(&s).matches("e_2024").count(), 4, "{isolation}");
     }
 }
 

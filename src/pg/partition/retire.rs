@@ -229,18 +229,24 @@ fn departing(parent: Oid, older_than: Option<TimestampWithTimeZone>) -> Result<V
 }
 
 /// Why an expired partition is kept, in the eyes of the parent's owner; `leaving` go before it.
-fn kept(parent: Oid, departing: &Departing, archive: Option<&String>, leaving: &[Oid]) -> Result<Option<String>> {
+fn kept(
+    parent: Oid,
+    departing: &Departing,
+    archive: Option<&String>,
+    leaving: &[Oid],
+    alone: bool,
+) -> Result<Option<String>> {
     let leaving: Vec<String> = leaving.iter().map(|table| u32::from(*table).to_string()).collect();
-    catalog::one::<String>(
-        "SELECT eventkit.run_as_owner($1, format('SELECT eventkit.kept_because(%L, %L, %L, %L, %L)', $1::oid, $2, $3, $4, $5))",
-        &[
-            parent.into(),
-            departing.table.into(),
-            departing.pending.into(),
-            archive.cloned().into(),
-            format!("{{{}}}", leaving.join(",")).into(),
-        ],
-    )
+    let arguments = [
+        parent.into(),
+        departing.table.into(),
+        departing.pending.into(),
+        archive.cloned().into(),
+        format!("{{{}}}", leaving.join(",")).into(),
+        alone.into(),
+    ];
+    let owner = owner(parent)?;
+    as_role(owner, || catalog::one::<String>("SELECT eventkit.kept_because($1, $2, $3, $4, $5::oid[], $6)", &arguments))
 }
 
 plan_function! {
@@ -289,7 +295,7 @@ fn plan_drop_old_partitions(parent: Oid, older_than: TimestampWithTimeZone, arch
             steps.extend(retire::plan_rest(&target.parent, &name, one.pending == Some(true), expiry, archived, alone));
         } else if trouble.is_some() {
             continue;
-        } else if let Some(reason) = kept(table, &one, hook.as_ref(), &leaving)? {
+        } else if let Some(reason) = kept(table, &one, hook.as_ref(), &leaving, alone)? {
             steps.push(Step::nothing(name, format!("it is kept: {reason}")));
             continue;
         } else {
