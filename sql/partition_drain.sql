@@ -173,11 +173,12 @@ BEGIN
   PERFORM eventkit.refuse_read_only('drain_default');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
   PERFORM eventkit.check_batch_rows(batch_rows);
-  -- What is wrong with the arguments is an error; what is wrong with a period is a warning.
-  PERFORM eventkit.next_default_period(parent);
+  -- What is wrong with the arguments is an error; what is wrong with a period is a warning. A query of the table may run functions of
+  -- its owner's: with his rights only.
+  PERFORM eventkit.run_as_owner(parent, pg_catalog.format('SELECT eventkit.next_default_period(%L)::pg_catalog.text', parent::pg_catalog.oid));
   CALL eventkit.drain_periods(parent, batch_rows, lock_timeout, caller_search_path, periods, moved, failure);
-  SELECT pg_catalog.string_agg(pg_catalog.format('%s: %s rows', l.kind, l.row_count), ', ') INTO kinds
-    FROM eventkit.default_left_behind(parent) l;
+  kinds := eventkit.run_as_owner(parent, pg_catalog.format(
+    'SELECT pg_catalog.string_agg(pg_catalog.format(''%%s: %%s rows'', l.kind, l.row_count), '', '') FROM eventkit.default_left_behind(%L) l', parent::pg_catalog.oid));
   IF kinds IS NOT NULL THEN
     RAISE WARNING USING
       MESSAGE = pg_catalog.format('rows stay in the default partition of %s: %s', parent, kinds),
