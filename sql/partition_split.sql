@@ -45,38 +45,88 @@ $$;
 COMMENT ON FUNCTION eventkit.apply_captured(regclass, regclass, name, text) IS
 'Applies the captured changes of a range to the copy of its rows, in their order, and returns how many; split_partition calls it. SELECT eventkit.apply_captured(''app.visits_changes'', ''app.visits'', ''at'', ''"at" IS NOT NULL'')';
 
+CREATE FUNCTION eventkit.capture_state("table" regclass, OUT captured boolean, OUT log regclass, OUT function regprocedure, OUT whole boolean)
+VOLATILE PARALLEL UNSAFE COST 1000 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  state record;
+BEGIN
+  -- The triggers on its partitions are copies of its own.
+  SELECT t.oid, t.tgfoid, l.oid AS log, l.oid IS NOT NULL
+      AND 2 = (SELECT count(*) FROM pg_trigger o WHERE o.tgrelid = c.oid AND o.tgfoid = t.tgfoid AND o.tgname IN ('eventkit_capture', 'eventkit_truncate')
+        -- What was changed since they were made together shows another transaction.
+        AND o.tgenabled = 'A' AND o.xmin = p.xmin)
+      AND NOT EXISTS (SELECT FROM pg_trigger o WHERE o.tgparentid = t.oid AND o.tgenabled <> 'A') AS whole
+    INTO state
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('eventkit_capture', 'eventkit_truncate') AND t.tgparentid = 0
+    JOIN pg_proc p ON p.oid = t.tgfoid
+    LEFT JOIN LATERAL (
+      SELECT r.oid FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind = 'r'
+      WHERE a.atttypid = c.reltype AND a.attname = 'changed'
+        AND obj_description(r.oid, 'pg_class') = format('changes captured by eventkit from "%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
+      ORDER BY r.oid LIMIT 1) l ON true
+    WHERE c.oid = "table"
+    ORDER BY t.tgname LIMIT 1;
+  captured := FOUND;
+  log := state.log;
+  function := state.tgfoid;
+  whole := coalesce(state.whole, false);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.capture_state(regclass) IS
+'Tells whether changes of a table are captured for a split_partition or unpartition_table, where they are kept, by which function, and whether nobody has touched it since. SELECT * FROM eventkit.capture_state(''app.visits'')';
+
+CREATE FUNCTION eventkit.copies_of("table" regclass) RETURNS SETOF regclass
+VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN QUERY
+    SELECT o.oid::regclass
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+      AND starts_with(d.description, format('filled by eventkit from "%s"."%s":', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""')))
+    JOIN pg_class o ON o.oid = d.objoid AND o.relkind = 'r' AND NOT o.relispartition
+    WHERE c.oid = "table"
+    ORDER BY o.relname;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.copies_of(regclass) IS
+'Lists the copies of a table''s rows that a split_partition or unpartition_table has made and that have not taken their place. SELECT eventkit.copies_of(''app.visits'')';
+
 CREATE FUNCTION eventkit.stop_capture("table" regclass, lock_timeout interval DEFAULT '2 seconds') RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 DECLARE
+  state record;
   statements text[];
-  copies text;
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($2), true);
-  SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, "table") ORDER BY t.tgname)
-      || array_agg(DISTINCT format('DROP FUNCTION %s', t.tgfoid::regprocedure))
-      || array_agg(DISTINCT format('DROP TABLE %s', l.oid::regclass))
-    INTO statements
-    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    JOIN pg_attribute a ON a.atttypid = c.reltype AND a.attname = 'changed' JOIN pg_class l ON l.oid = a.attrelid AND l.relname ~ '_changes$'
-    WHERE t.tgrelid = "table" AND t.tgname IN ('eventkit_capture', 'eventkit_truncate');
-  IF statements IS NULL THEN
+  SELECT s.* INTO state FROM eventkit.capture_state("table") s;
+  statements := ARRAY(
+    SELECT format('DROP TRIGGER %I ON %s', t.tgname, "table") FROM pg_trigger t
+      WHERE t.tgrelid = "table" AND t.tgname IN ('eventkit_capture', 'eventkit_truncate') AND t.tgparentid = 0 ORDER BY t.tgname)
+    || CASE WHEN state.captured THEN format('DROP FUNCTION %s', state.function) END
+    || CASE WHEN state.log IS NOT NULL THEN format('DROP TABLE %s', state.log) END
+    || ARRAY(SELECT format('DROP TABLE %s', c) FROM eventkit.copies_of("table") c);
+  statements := array_remove(statements, NULL);
+  IF statements = '{}' THEN
     RAISE NOTICE 'no changes of % are captured', "table";
     RETURN;
   END IF;
   PERFORM eventkit.execute_with_retries(statements);
-  SELECT string_agg(o.oid::regclass::text, ', ' ORDER BY o.relname) INTO copies
-    FROM pg_class c JOIN pg_class o ON o.relnamespace = c.relnamespace AND o.relkind = 'r' AND NOT o.relispartition
-    WHERE c.oid = "table" AND (o.relname ~ '_plain$' OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = o.oid AND k.conname = 'partition_bound'));
-  IF copies IS NOT NULL THEN
-    RAISE NOTICE 'copies may be left: %', copies;
-  END IF;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.stop_capture(regclass, interval) IS
-'Ends the capture of changes of a table that a split_partition (name the partition) or unpartition_table has left which is not to be repeated, and names the copies that are left. SELECT eventkit.stop_capture(''app.visits'')';
+'Gives up a split_partition (name the partition) or unpartition_table that was stopped: changes of the table are captured no more, and the copies of its rows are dropped. SELECT eventkit.stop_capture(''app.visits'')';
 
 CREATE PROCEDURE eventkit.run_copying_plan(planned eventkit.plan_step[], parent text, lock_timeout interval, what text)
 LANGUAGE plpgsql

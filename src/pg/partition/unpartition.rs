@@ -2,10 +2,9 @@
 
 use super::convert::{dependents, guard};
 use super::plans::plan_rows;
-use super::{catalog, given};
+use super::{catalog, given, split};
 use crate::pg::raise::OrRaise;
 use eventkit_core::error::Result;
-use eventkit_core::partition::error;
 use eventkit_core::partition::name::qualified;
 use eventkit_core::partition::plan::{self, unpartition};
 use eventkit_core::partition::snapshot::Refusal;
@@ -47,17 +46,24 @@ fn plan_unpartition_table(
         }
         let key = plan::key_of(&parent)?;
         let (found, seen) = dependents(table, &key.column, true)?;
-        let exists = |name: String| -> Result<bool> {
-            let name = qualified(&parent.schema, &name);
-            Ok(catalog::one::<bool>("SELECT to_regclass($1) IS NOT NULL", &[name.into()])?.unwrap_or(false))
+        let name = parent.qualified();
+        let state = split::capture_state(table)?;
+        let plain = qualified(&parent.schema, &unpartition::plain_name(&parent));
+        let copies = split::copies_of(table)?;
+        let left = unpartition::Left {
+            captured: state.captured,
+            log: state.log,
+            function: state.function,
+            plain: copies.iter().any(|(_, copy, _)| *copy == plain).then(|| plain.clone()),
         };
-        let left = exists(unpartition::log_name(&parent))?;
-        if !left && exists(unpartition::plain_name(&parent))? {
-            let name = qualified(&parent.schema, &unpartition::plain_name(&parent));
-            return Err(error::name_taken(&name, &parent.qualified()));
+        if let Some(other) = split::captured_partition(table)? {
+            return Err(plan::split::captured_by_another(&name, &other));
         }
+        let log = qualified(&parent.schema, &unpartition::log_name(&parent));
+        let function = plan::split::capture_of(&parent.schema, &parent.name);
+        split::names_are_free(&name, &[&log, &plain], &function, &left)?;
         let guard = guard(table, &parent, &key.column, &seen)?;
-        unpartition::unpartition(&parent, &found, key, &guard, left)
+        unpartition::unpartition(&parent, &found, key, &guard, &left)
     };
     plan_rows(steps().or_raise())
 }

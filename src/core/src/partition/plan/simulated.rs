@@ -4,7 +4,7 @@
 use super::convert::{Dependents, Told, convert};
 use super::split::{Part, split};
 use super::tests::parent as plain_parent;
-use super::unpartition::unpartition;
+use super::unpartition::{Left, unpartition};
 use super::*;
 use crate::partition::key::{KeyType, KeyUnit};
 use crate::partition::name::{identifier, literal};
@@ -284,6 +284,7 @@ impl Model {
             ("SET", "TRANSACTION")
             | ("SELECT", "guard" | "pg_catalog.count")
             | ("CREATE" | "DROP", "FUNCTION")
+            | ("COMMENT", "ON")
             | ("ANALYZE" | "CALL", _) => {}
             ("ALTER", "TABLE") if has("TRIGGER") => {}
             _ => panic!("unknown: {statement}"),
@@ -440,13 +441,18 @@ proptest! {
         let (parent, mut writes, mut model) = (parent(), writes.into_iter(), model(&keys, Some(500)));
         let key = parent.key.clone().unwrap();
         let mut stops = stops.into_iter();
-        let mut left = false;
         loop {
-            let steps = unpartition(&parent, &dependents(), &key, "SELECT guard", left).unwrap();
+            let found = |name: String| model.tables.contains_key(&name).then_some(name);
+            let left = Left {
+                captured: model.captured.is_some(),
+                log: found(qualified(SCHEMA, &unpartition::log_name(&parent))),
+                function: model.captured.is_some().then(|| format!("{}()", split::capture_of(SCHEMA, NAME))),
+                plain: found(qualified(SCHEMA, &unpartition::plain_name(&parent))),
+            };
+            let steps = unpartition(&parent, &dependents(), &key, "SELECT guard", &left).unwrap();
             let exchange = steps.iter().filter(|s| s.statement.as_deref() == Some("COMMIT")).count();
             let stop = stops.next().filter(|stop| *stop + 2 < exchange);
             model.carry_out(&steps, &mut writes, stop.unwrap_or(usize::MAX));
-            left = true;
             if stop.is_none() {
                 break;
             }

@@ -6,14 +6,13 @@
 
 use super::super::backfill::copy_rows;
 use super::super::bound::Bound;
-use super::super::error;
 use super::super::key::Key;
 use super::super::name::{identifier, literal, qualified, suffixed};
 use super::super::snapshot::{Parent, Partition};
 use super::super::step::{Lock, Step};
 use super::convert::{Dependents, ForeignKey};
-use super::{attach, foreign_keys, like};
-use crate::error::Result;
+use super::{attach, copies, foreign_keys, like};
+use crate::error::{Condition, Error, Result};
 
 /// A table that takes the rows of a part of the wide partition.
 #[derive(Clone, Debug)]
@@ -37,12 +36,15 @@ pub fn log_name(wide: &Partition) -> String {
 /// The triggers by which changes are captured.
 pub(super) const TRIGGERS: [&str; 2] = ["eventkit_capture", "eventkit_truncate"];
 
-pub(super) fn log_of(name: &str) -> String {
+/// The name of the table that keeps the changes of a table.
+#[must_use]
+pub fn log_of(name: &str) -> String {
     suffixed(name, "changes")
 }
 
 /// The function of those triggers, quoted and qualified.
-pub(super) fn capture_of(schema: &str, name: &str) -> String {
+#[must_use]
+pub fn capture_of(schema: &str, name: &str) -> String {
     qualified(schema, &suffixed(name, "capture"))
 }
 
@@ -109,6 +111,11 @@ pub(super) fn capture(parent: &Parent, schema: &str, name: &str, source: &str) -
             ),
             log,
             "keeps the rows that are taken away and put in while they are copied",
+        ),
+        Step::unseen(
+            format!("COMMENT ON TABLE {log} IS {}", literal(&copies::log_mark(source))),
+            log,
+            "tells a later call whose it is",
         ),
         // A writer needs no right on the table of changes.
         Step::unseen(
@@ -188,6 +195,7 @@ fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part) -> Res
         steps.push(like::table(parent, key, part.bound, &child)?);
         steps.extend(like::closed_to_others(parent, &child));
         steps.extend(like::columns(parent, &child));
+        steps.push(copies::marked(&child, source, Some(part.bound)));
         steps.push(Step::locking(
             copy_rows(&child, &names, &rows),
             Lock::AccessShare,
@@ -284,6 +292,7 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
     ));
     for part in parts {
         let child = qualified(&parent.schema, &part.name);
+        steps.push(copies::described(parent, &child));
         steps.extend(like::row_security(parent, &child));
         steps.extend(attach::attach(parent, key, part.bound, &part.digits, &child)?);
         steps.extend(like::grants(parent, &child));
@@ -342,17 +351,47 @@ pub(super) fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
 
 /// `42809`: not a partition of the parent.
 #[must_use]
-pub fn not_a_partition(found: &str, parent: &str) -> crate::error::Error {
-    crate::error::Error::new(
-        crate::error::Condition::WrongObjectType,
+pub fn not_a_partition(found: &str, parent: &str) -> Error {
+    Error::new(
+        Condition::WrongObjectType,
         format!("argument \"partition\": {found} is no partition of {parent} with a range"),
     )
     .detail("Only a partition that holds a range of the key can be split.".to_owned())
     .hint(format!("See them with: SELECT * FROM eventkit.partitions WHERE parent = {}::regclass.", literal(parent)))
 }
 
-/// `42P07`: the name of a part is another table's.
+/// `42P07`: a name that a split or a way back needs for a while is somebody else's.
 #[must_use]
-pub fn name_taken(name: &str, parent: &str) -> crate::error::Error {
-    error::name_taken(name, parent)
+pub fn name_in_use(kind: &str, name: &str, table: &str) -> Error {
+    let arguments = if kind == "function" { "()" } else { "" };
+    Error::new(
+        Condition::DuplicateTable,
+        format!("{kind} {name}{arguments} exists already and is not of this call's making"),
+    )
+    .detail(format!(
+        "While rows of {table} are copied, the {kind} of that name is needed; what others keep there stays."
+    ))
+    .hint(format!(
+        "Give it another name, then call again: ALTER {} {name}{arguments} RENAME TO ….",
+        kind.to_uppercase()
+    ))
+}
+
+/// `55000`: changes have gone past the capture, or may have.
+#[must_use]
+pub fn taken_apart(table: &str) -> Error {
+    Error::new(Condition::ObjectNotInPrerequisiteState, format!("the capture of changes of {table} is not whole"))
+        .detail("A trigger of it was disabled, changed or dropped, or what it writes to was: rows may have changed unseen since they were copied.")
+        .hint(format!("Begin anew: SELECT eventkit.stop_capture({}); then call again.", literal(table)))
+}
+
+/// `55000`: another call has captures on it.
+#[must_use]
+pub fn captured_by_another(table: &str, other: &str) -> Error {
+    Error::new(
+        Condition::ObjectNotInPrerequisiteState,
+        format!("changes of {other} are captured by a call that has not ended"),
+    )
+    .detail(format!("The rows of {table} cannot be copied for two purposes at once."))
+    .hint(format!("End that call, or give it up: SELECT eventkit.stop_capture({}).", literal(other)))
 }

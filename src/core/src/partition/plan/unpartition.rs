@@ -6,7 +6,7 @@ use super::super::name::{identifier, literal, qualified, suffixed, suffixed_apar
 use super::super::snapshot::Parent;
 use super::super::step::{Lock, Step};
 use super::convert::{self, Dependents, Indexes};
-use super::{like, split};
+use super::{copies, like, split};
 use crate::error::{Condition, Error, Result};
 
 /// What stands behind the names of the new table and of its indexes until it has its own.
@@ -24,11 +24,24 @@ pub fn log_name(parent: &Parent) -> String {
     split::log_of(&parent.name)
 }
 
+/// What a call that was stopped has left, quoted and qualified where it has a name.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// Whether triggers capture changes.
+    pub captured: bool,
+    /// The table of changes.
+    pub log: Option<String>,
+    /// The function of the triggers.
+    pub function: Option<String>,
+    /// The copy.
+    pub plain: Option<String>,
+}
+
 /// The steps that make a plain table of a partitioned one, `COMMIT` behind each transaction. Takes the snapshots of the parent, its key, the statement that
 /// refuses to go on when it was changed meanwhile, and whether a call that was stopped has left something.
 ///
 /// Raises `0A000` for what cannot be carried, and what the reader of an index raises. Linear in dependents; no lock.
-pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, left: bool) -> Result<Vec<Step>> {
+pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, left: &Left) -> Result<Vec<Step>> {
     let (name, schema) = (parent.qualified(), &parent.schema);
     if let Some((what, why, hint)) = found.refusals.first() {
         return Err(Error::new(Condition::FeatureNotSupported, format!("table {name} cannot be made plain: {what}"))
@@ -41,18 +54,18 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
     let exclusive =
         |statement: String, target: &str, reason: &str| Step::locking(statement, Lock::AccessExclusive, target, reason);
     let mut steps = Vec::new();
-    if left {
-        let reason = "left by a call that was stopped; begun anew";
-        for trigger in split::TRIGGERS {
-            steps.push(exclusive(format!("DROP TRIGGER IF EXISTS {trigger} ON {name}"), &name, reason));
-        }
-        for thing in [
-            format!("TABLE IF EXISTS {log}"),
-            format!("TABLE IF EXISTS {plain}"),
-            format!("FUNCTION IF EXISTS {function}()"),
-        ] {
-            steps.push(exclusive(format!("DROP {thing}"), &log, reason));
-        }
+    let reason = "left by a call that was stopped; begun anew";
+    for trigger in split::TRIGGERS.iter().filter(|_| left.captured) {
+        steps.push(exclusive(format!("DROP TRIGGER IF EXISTS {trigger} ON {name}"), &name, reason));
+    }
+    let tables = [&left.log, &left.plain].into_iter().flatten();
+    for (thing, drop) in tables
+        .map(|table| (table, format!("DROP TABLE {table}")))
+        .chain(left.function.iter().map(|function| (function, format!("DROP FUNCTION {function}"))))
+    {
+        steps.push(exclusive(drop, thing, reason));
+    }
+    if !steps.is_empty() {
         steps.push(Step::commit(&name));
     }
     if parent.settings.is_some() {
@@ -103,6 +116,7 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
         &plain,
         "takes the name",
     ));
+    steps.push(copies::described(parent, &name));
     let mut made = vec![plain_name];
     for index in &parent.indexes {
         let index_name = suffixed_apart(&index.name, PLAIN, &made);
@@ -172,6 +186,7 @@ fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str) -
     ];
     steps.extend(like::closed_to_others(parent, plain));
     steps.extend(like::columns(parent, plain));
+    steps.push(copies::marked(plain, name, None));
     steps.push(Step::locking(
         format!("INSERT INTO {plain} ({columns}) SELECT {columns} FROM {name}"),
         Lock::AccessShare,

@@ -1,0 +1,176 @@
+//! Splitting a wide partition and the way back to a plain table: strangers with our names, calls that were stopped, captures taken apart,
+//! partitions of another shape than their parent.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::{fails, lines, number, open, value};
+use eventkit_tests::shared::Database;
+use eventkit_tests::{Session, wait};
+
+/// Five days of rows, one a day.
+const DAYS: &str = "CREATE TABLE e (id int, at timestamptz, v text, PRIMARY KEY (id, at)); \
+     INSERT INTO e SELECT n, now() - (4 - n) * interval '1 day', 'v' || n FROM generate_series(0, 4) n";
+const CONVERT: &str = "CALL eventkit.convert_table('e', 'at')";
+const SPLIT: &str = "CALL eventkit.split_partition('e')";
+const PLAIN: &str = "CALL eventkit.unpartition_table('e')";
+
+fn converted(setup: &str) -> (Database, Session) {
+    let (db, s) = open(setup);
+    s.query(CONVERT).unwrap();
+    (db, s)
+}
+
+/// A call that has copied all and finds no moment for the exchange.
+fn stopped(db: &Database, s: &Session, call: &str) {
+    let reader = db.session("reader").unwrap();
+    reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+    let refused = fails(s, &call.replace("')", "', lock_timeout => '5 milliseconds')"));
+    assert_eq!(refused.sqlstate, "55P03", "{refused}");
+    reader.query("COMMIT").unwrap();
+}
+
+/// All that a split or a way back makes for a while.
+fn left_over(s: &Session) -> String {
+    value(
+        s,
+        "SELECT concat_ws(' ', (SELECT string_agg(relname, ' ') FROM pg_class WHERE relname ~ '_changes$|_plain$'), \
+           (SELECT string_agg(proname, ' ') FROM pg_proc WHERE proname ~ '_capture$' AND pronamespace <> 'eventkit'::regnamespace), \
+           (SELECT string_agg(conrelid::regclass::text, ' ') FROM pg_constraint WHERE conname ~ '^partition_(bound|excludes)'), \
+           (SELECT string_agg(tgname, ' ') FROM pg_trigger WHERE tgname ~ '^eventkit'), \
+           (SELECT string_agg(description, ' ') FROM pg_description WHERE description ~ 'eventkit' AND classoid = 'pg_class'::regclass \
+             AND (SELECT relnamespace FROM pg_class WHERE oid = objoid) <> 'eventkit'::regnamespace))",
+    )
+}
+
+#[test]
+fn what_strangers_have_under_our_names_stays() {
+    for (stranger, name) in [
+        ("CREATE TABLE e_changes (note text); INSERT INTO e_changes VALUES ('precious')", "e_changes"),
+        ("CREATE TABLE e_plain (note text); INSERT INTO e_plain VALUES ('precious')", "e_plain"),
+        ("CREATE FUNCTION e_capture() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'", "e_capture"),
+    ] {
+        let (_db, s) = converted(&format!("{DAYS}; {stranger}"));
+        let refused = fails(&s, PLAIN);
+        assert!(refused.sqlstate == "42P07" || refused.sqlstate == "42723", "{refused}");
+        assert!(refused.message.contains(name) && refused.hint.is_some(), "{refused}");
+        assert_eq!(value(&s, "SELECT count(*) FROM pg_trigger WHERE tgname ~ '^eventkit'"), "0");
+        if name != "e_capture" {
+            assert_eq!(value(&s, &format!("SELECT note FROM {name}")), "precious");
+            s.query(&format!("ALTER TABLE {name} RENAME TO kept")).unwrap();
+        } else {
+            s.query("ALTER FUNCTION e_capture RENAME TO kept").unwrap();
+        }
+        s.query(PLAIN).unwrap();
+        assert_eq!(value(&s, "SELECT count(*) FROM e"), "5");
+        assert_eq!(left_over(&s), "");
+    }
+    for (stranger, name) in [
+        ("CREATE TABLE e_adopted_changes (note text)", "e_adopted_changes"),
+        (
+            "CREATE FUNCTION e_adopted_capture() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+            "e_adopted_capture",
+        ),
+    ] {
+        let (_db, s) = converted(&format!("{DAYS}; {stranger}"));
+        let refused = fails(&s, SPLIT);
+        assert!(refused.sqlstate == "42P07" || refused.sqlstate == "42723", "{refused}");
+        assert!(refused.message.contains(name) && refused.hint.is_some(), "{refused}");
+        assert_eq!(value(&s, "SELECT count(*) FROM pg_constraint WHERE conname = 'partition_bound'"), "0");
+    }
+}
+
+#[test]
+fn a_table_that_looks_like_a_copy_is_not_taken_for_one() {
+    let (db, s) = converted(DAYS);
+    stopped(&db, &s, SPLIT);
+    let name = value(&s, "SELECT format('e_%s', to_char(now() AT TIME ZONE 'UTC' - interval '2 days', 'YYYYMMDD'))");
+    // As an attach_partition that was stopped leaves one.
+    s.query(&format!(
+        "DROP TABLE {name}; CREATE TABLE {name} (LIKE e INCLUDING ALL, CONSTRAINT partition_bound CHECK (at IS NOT NULL)); INSERT INTO {name} VALUES (77, now(), 'mine')"
+    ))
+    .unwrap();
+    let refused = fails(&s, SPLIT);
+    assert!(refused.sqlstate == "42P07" && refused.message.contains(&name), "{refused}");
+    s.query(&format!("ALTER TABLE {name} RENAME TO kept; ALTER INDEX {name}_pkey RENAME TO kept_pkey")).unwrap();
+    // The copy that was dropped is made again.
+    s.query(SPLIT).unwrap();
+    assert_eq!(value(&s, "SELECT count(*) || ' ' || count(DISTINCT tableoid) FROM e"), "5 5");
+    assert_eq!(value(&s, "SELECT v FROM kept"), "mine");
+    s.query("DROP TABLE kept").unwrap();
+    assert_eq!(left_over(&s), "");
+}
+
+#[test]
+fn the_capture_of_a_backfill_stays() {
+    let (_db, s) = open(
+        "CREATE TABLE ev (id int, at timestamptz, PRIMARY KEY (id, at)); INSERT INTO ev SELECT n, now() - n * interval '1 hour' FROM generate_series(1, 99) n; \
+         CREATE SCHEMA app; CREATE TABLE app.ev (LIKE ev INCLUDING ALL) PARTITION BY RANGE (at)",
+    );
+    s.query("CALL eventkit.manage_partitions('app.ev')").unwrap();
+    s.query("CALL eventkit.backfill('public.ev', 'app.ev')").unwrap();
+    assert_eq!(value(&s, "SELECT to_regclass('app.ev_changes')::text"), "app.ev_changes");
+    let refused = fails(&s, "CALL eventkit.unpartition_table('app.ev')");
+    assert!(refused.sqlstate == "42P07" && refused.message.contains("ev_changes"), "{refused}");
+    s.query("INSERT INTO ev VALUES (100, now())").unwrap();
+    s.query("CALL eventkit.catch_up('public.ev', 'app.ev')").unwrap();
+    s.query("CALL eventkit.finish_backfill('public.ev', 'app.ev')").unwrap();
+    s.query("CALL eventkit.unpartition_table('app.ev')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM app.ev"), "100");
+}
+
+#[test]
+fn a_stopped_split_is_ended_though_the_oldest_row_has_changed() {
+    for (change, rows, oldest) in [
+        ("DELETE FROM e WHERE id = 0", 4, "1"),
+        ("DELETE FROM e WHERE id < 3", 2, "3"),
+        ("DELETE FROM e", 0, "NULL"),
+        ("INSERT INTO e SELECT -n, now() - (4 + n) * interval '1 day', 'old' FROM generate_series(1, 3) n", 8, "-3"),
+        ("UPDATE e SET at = at - interval '9 days' WHERE id = 4", 5, "0"),
+    ] {
+        let (db, s) = converted(DAYS);
+        stopped(&db, &s, SPLIT);
+        s.query(change).unwrap();
+        s.query(SPLIT).unwrap_or_else(|e| panic!("{change}: {e}"));
+        assert_eq!(lines(&s, "SELECT count(*), min(id) FROM e"), [format!("{rows}|{oldest}")], "{change}");
+        assert_eq!(left_over(&s), "", "{change}");
+        assert_eq!(
+            value(
+                &s,
+                "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND NOT relispartition AND relnamespace = 'public'::regnamespace"
+            ),
+            "0",
+            "{change}"
+        );
+        let places = number(&s, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'e'::regclass");
+        assert!(places >= 12, "{change}: {places}");
+    }
+}
+
+#[test]
+fn a_copy_that_is_half_done_is_taken_up_where_it_stands() {
+    let (db, s) = converted(DAYS);
+    // The newest days are copied, then the oldest row goes and older ones come.
+    let plan = lines(&s, "SELECT statement FROM eventkit.plan_split_partition('e')");
+    let transactions: Vec<&[String]> = plan.split(|statement| statement == "COMMIT").collect();
+    let some = transactions
+        .iter()
+        .position(|t| {
+            t.iter().any(|s| {
+                s.starts_with("CREATE TABLE")
+                    && s.contains(&value(
+                        &db.session("at").unwrap(),
+                        "SELECT to_char(now() AT TIME ZONE 'UTC' - interval '2 days', 'YYYYMMDD')",
+                    ))
+            })
+        })
+        .unwrap();
+    for transaction in &transactions[..=some] {
+        s.query(&format!("BEGIN; {}; COMMIT", transaction.join(";"))).unwrap();
+    }
+    s.query("DELETE FROM e WHERE id = 0; INSERT INTO e VALUES (-9, now() - interval '20 days', 'older'); UPDATE e SET v = 'seen' WHERE id = 4").unwrap();
+    s.query(SPLIT).unwrap();
+    assert_eq!(lines(&s, "SELECT id, v FROM e ORDER BY id"), ["-9|older", "1|v1", "2|v2", "3|v3", "4|seen"]);
+    assert_eq!(value(&s, "SELECT count(DISTINCT tableoid) FROM e"), "5");
+    assert_eq!(left_over(&s), "");
+}
