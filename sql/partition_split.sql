@@ -7,25 +7,38 @@ AS $$
 DECLARE
   columns text;
   sources text;
+  targets text;
   same text;
   change record;
   touched bigint;
   applied bigint := 0;
 BEGIN
-  SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum), string_agg(format('(c.changed).%I', a.attname), ', ' ORDER BY a.attnum)
-    INTO columns, sources
+  SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum), string_agg(format('(c.changed).%I', a.attname), ', ' ORDER BY a.attnum),
+      string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum)
+    INTO columns, sources, targets
     FROM pg_attribute a WHERE a.attrelid = part AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
-  -- Found by the primary key's columns where there is one; the whole row decides.
-  SELECT coalesce(string_agg(format('t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I', a.attname), ' AND '), format('t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I', key))
+  -- Found by the primary key's columns where there is one; the whole row decides, column by column of the same name: the order may be
+  -- another, and what is generated follows from the rest.
+  SELECT coalesce(string_agg(format('t.%1$I OPERATOR(%2$I.%3$s) (c.changed).%1$I', a.attname, n.nspname, q.oprname), ' AND '),
+      format('t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I', key))
     INTO same
-    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) WHERE i.indrelid = part AND i.indisprimary;
+    FROM pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY k (attnum, opclass, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    -- Equal as the index sees it, whose type may be one of an extension's.
+    JOIN pg_opclass oc ON oc.oid = k.opclass
+    JOIN pg_amop o ON o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype AND o.amoprighttype = oc.opcintype AND o.amopstrategy = 3
+    JOIN pg_operator q ON q.oid = o.amopopr
+    JOIN pg_namespace n ON n.oid = q.oprnamespace
+    WHERE i.indrelid = part AND i.indisprimary AND k.place <= i.indnkeyatts;
   SET CONSTRAINTS ALL DEFERRED;
   FOR change IN EXECUTE format('SELECT c.seq, c.added FROM %s c CROSS JOIN LATERAL (SELECT (c.changed).*) r WHERE %s ORDER BY c.seq', changes, replace(range, format('"%s"', replace(key, '"', '""')), format('r.%I', key)))
   LOOP
     IF change.added THEN
       EXECUTE format('INSERT INTO %s (%s) SELECT %s FROM %s c WHERE c.seq = $1', part, columns, sources, changes) USING change.seq;
     ELSE
-      EXECUTE format('DELETE FROM %1$s WHERE ctid = (SELECT t.ctid FROM %1$s t, %2$s c WHERE c.seq = $1 AND %3$s AND t.* OPERATOR(pg_catalog.*=) c.changed LIMIT 1)', part, changes, same)
+      EXECUTE format('DELETE FROM %1$s WHERE ctid = (SELECT t.ctid FROM %1$s t, %2$s c WHERE c.seq = $1 AND %3$s AND (ROW(%4$s)::record) OPERATOR(pg_catalog.*=) (ROW(%5$s)::record) LIMIT 1)',
+        part, changes, same, targets, sources)
         USING change.seq;
     END IF;
     GET DIAGNOSTICS touched = ROW_COUNT;
@@ -99,6 +112,50 @@ $$;
 
 COMMENT ON FUNCTION eventkit.copies_of(regclass) IS
 'Lists the copies of a table''s rows that a split_partition or unpartition_table has made and that have not taken their place. SELECT eventkit.copies_of(''app.visits'')';
+
+CREATE FUNCTION eventkit.expect_captured("table" regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT (SELECT s.whole FROM eventkit.capture_state("table") s) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('the capture of changes of %s is not whole', "table"),
+      DETAIL = 'A trigger of it was disabled, changed or dropped, or what it writes to was: rows may have changed unseen since they were copied.',
+      HINT = format('Begin anew: SELECT eventkit.stop_capture(%L); then call again.', "table");
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.expect_captured(regclass) IS
+'Raises an error when the triggers that capture the changes of a table are not as they were made; split_partition calls it under its locks. SELECT eventkit.expect_captured(''app.visits'')';
+
+CREATE FUNCTION eventkit.expect_copied(source regclass, part regclass, changes regclass, key name, range text) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+-- Policies that bind the caller would hide rows: an error instead.
+SET search_path = pg_catalog, pg_temp SET row_security = off
+AS $$
+DECLARE
+  there bigint;
+  copied bigint;
+  captured bigint;
+BEGIN
+  -- One statement sees one moment: what is committed in the source is either in the copy or captured.
+  EXECUTE format('SELECT (SELECT count(*) FROM %s WHERE %s), (SELECT count(*) FROM %s), '
+      '(SELECT coalesce(sum(CASE WHEN c.added THEN 1 ELSE -1 END), 0) FROM %s c CROSS JOIN LATERAL (SELECT (c.changed).*) r WHERE %s)',
+    source, range, part, changes, replace(range, format('"%s"', replace(key, '"', '""')), format('r.%I', key)))
+    INTO there, copied, captured;
+  IF there <> copied + captured THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('%s holds %s rows of %s, its copy %s with what was captured since', source, there, part, copied + captured),
+      DETAIL = 'Rows have changed past the triggers that capture changes, or somebody has changed the copy.',
+      HINT = format('Begin anew: SELECT eventkit.stop_capture(%L); then call again.', source);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.expect_copied(regclass, regclass, regclass, name, text) IS
+'Raises an error when a copy, with the changes captured since, has not as many rows as its range of the source; split_partition calls it before the exchange. SELECT eventkit.expect_copied(''app.visits'', ''app.visits_plain'', ''app.visits_changes'', ''at'', ''true'')';
 
 CREATE FUNCTION eventkit.stop_capture("table" regclass, lock_timeout interval DEFAULT '2 seconds') RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql

@@ -232,6 +232,17 @@ impl Model {
                     }
                 }
             }
+            ("SELECT", "eventkit.expect_copied") => {
+                let bound = range(&tokens(texts[4]));
+                let captured: i64 = self
+                    .log
+                    .iter()
+                    .filter(|(_, (key, _))| inside(bound, *key))
+                    .map(|(added, _)| if *added { 1 } else { -1 })
+                    .sum();
+                let there = self.rows(texts[0]).iter().filter(|(key, _)| inside(bound, *key)).count();
+                assert_eq!(there as i64, self.tables[texts[1]].rows.len() as i64 + captured, "{statement}");
+            }
             ("ALTER", "TABLE") if has("ATTACH") => {
                 let limit = |word: &str, none: &str, end: i64| {
                     let at = words.iter().position(|w| *w == word).unwrap() + 2;
@@ -282,7 +293,7 @@ impl Model {
             ("DROP", "TRIGGER") => self.captured = None,
             ("LOCK", "TABLE") => assert!(self.tables.contains_key(names[0]), "{statement}"),
             ("SET", "TRANSACTION")
-            | ("SELECT", "guard" | "pg_catalog.count")
+            | ("SELECT", "eventkit.expect_captured" | "guard" | "pg_catalog.count")
             | ("CREATE" | "DROP", "FUNCTION")
             | ("COMMENT", "ON")
             | ("ANALYZE" | "CALL", _) => {}

@@ -74,6 +74,9 @@ pub fn split(
             let reason =
                 format!("what was changed since the copy, so that little is left for the exchange; {pass} pass");
             steps.push(Step::unseen(apply(key, &log, &child, part.bound)?, &child, reason));
+            if pass == "second" {
+                steps.push(counted(key, &source, &child, &log, &part.bound.inside(key)?));
+            }
             steps.push(Step::commit(&child));
         }
     }
@@ -233,6 +236,33 @@ fn apply(key: &Key, log: &str, child: &str, bound: Bound) -> Result<String> {
     ))
 }
 
+/// Sees that a copy, with what was captured since, has all rows.
+pub(super) fn counted(key: &Key, source: &str, copy: &str, log: &str, range: &str) -> Step {
+    let statement = format!(
+        "SELECT eventkit.expect_copied({}::pg_catalog.regclass, {}::pg_catalog.regclass, {}::pg_catalog.regclass, {}, {})",
+        literal(source),
+        literal(copy),
+        literal(log),
+        literal(&key.column),
+        literal(range)
+    );
+    Step::locking(
+        statement,
+        Lock::AccessShare,
+        source,
+        "as many rows as the source, with those captured since; otherwise changes have gone past the triggers, and it is given up",
+    )
+}
+
+/// Refuses to go on when the capture was touched.
+pub(super) fn still_captured(source: &str) -> Step {
+    Step::unseen(
+        format!("SELECT eventkit.expect_captured({}::pg_catalog.regclass)", literal(source)),
+        source,
+        "the triggers are as they were made: no change has gone past them",
+    )
+}
+
 /// The one short transaction in which others wait: the last changes, the wide partition out, its parts in.
 fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, parts: &[Part]) -> Result<Vec<Step>> {
     let (table, source, log) = (parent.qualified(), wide.qualified(), qualified(&wide.schema, &log_name(wide)));
@@ -271,6 +301,7 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
             "the bound of the default partition changes",
         ));
     }
+    steps.push(still_captured(&source));
     for part in parts {
         let child = qualified(&parent.schema, &part.name);
         steps.push(Step::unseen(apply(key, &log, &child, part.bound)?, &child, "the last changes"));

@@ -93,6 +93,9 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
         steps.push(apply(&format!(
             "what was changed since the copy, so that little is left for the exchange; {pass} pass"
         )));
+        if pass == "second" {
+            steps.push(split::counted(key, &name, &plain, &log, "true"));
+        }
         steps.push(Step::commit(&plain));
     }
     steps.extend(convert::locks(parent, found, &name));
@@ -102,6 +105,7 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
         "with all its partitions: nobody changes a row any more that would have to be captured",
     ));
     steps.push(Step::unseen(guard.to_owned(), &name, "under the locks all is still as it was when this was planned"));
+    steps.push(split::still_captured(&name));
     steps.push(apply("the last changes"));
     for trigger in split::TRIGGERS {
         steps.push(exclusive(format!("DROP TRIGGER {trigger} ON {name}"), &name, "nothing is left to capture"));
