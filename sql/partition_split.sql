@@ -172,7 +172,11 @@ BEGIN
       WHERE t.tgrelid = "table" AND t.tgname IN ('eventkit_capture', 'eventkit_truncate') AND t.tgparentid = 0 ORDER BY t.tgname)
     || CASE WHEN state.captured THEN format('DROP FUNCTION %s', state.function) END
     || CASE WHEN state.log IS NOT NULL THEN format('DROP TABLE %s', state.log) END
-    || ARRAY(SELECT format('DROP TABLE %s', c) FROM eventkit.copies_of("table") c);
+    || ARRAY(SELECT format('DROP TABLE %s', c) FROM eventkit.copies_of("table") c)
+    || ARRAY(
+      SELECT format('ALTER TABLE %s DROP CONSTRAINT partition_excludes_split', k.conrelid::regclass)
+      FROM pg_inherits i JOIN pg_partitioned_table p ON p.partrelid = i.inhparent JOIN pg_constraint k ON k.conrelid = p.partdefid
+      WHERE i.inhrelid = "table" AND k.conname = 'partition_excludes_split');
   statements := array_remove(statements, NULL);
   IF statements = '{}' THEN
     RAISE NOTICE 'no changes of % are captured', "table";

@@ -237,6 +237,53 @@ fn a_copy_that_somebody_has_changed_is_seen() {
 }
 
 #[test]
+fn what_refers_to_the_parent_and_cannot_be_proved_later_is_told_first() {
+    let referring = "CREATE TABLE r (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e) PARTITION BY RANGE (at); \
+         CREATE TABLE r_all PARTITION OF r DEFAULT; INSERT INTO r SELECT id, at FROM e";
+    let itself = "ALTER TABLE e ADD up int, ADD upat timestamptz, ADD FOREIGN KEY (up, upat) REFERENCES e; UPDATE e SET up = id, upat = at";
+    for setup in [referring, itself] {
+        let (db, s) = converted(DAYS);
+        s.query(setup).unwrap();
+        let later = db.cluster.version().number() >= 18;
+        if later {
+            s.query(SPLIT).unwrap();
+            assert_eq!(value(&s, "SELECT count(DISTINCT tableoid) FROM e"), "5");
+            assert_eq!(value(&s, "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND NOT convalidated"), "0");
+            assert_eq!(fails(&s, "DELETE FROM e WHERE id = 2").sqlstate, "23503");
+        } else {
+            let refused = fails(&s, SPLIT);
+            assert!(refused.sqlstate == "0A000" && refused.message.contains("_fkey"), "{setup}: {refused}");
+            assert!(refused.hint.is_some() && refused.detail.is_some(), "{refused}");
+            assert_eq!(fails(&s, "SELECT * FROM eventkit.plan_split_partition('e')").sqlstate, "0A000");
+        }
+        assert_eq!(left_over(&s), "");
+        assert_eq!(value(&s, "SELECT count(*) FROM e"), "5");
+    }
+}
+
+#[test]
+fn what_hangs_on_a_partition_itself_is_told_first() {
+    for (setup, named) in [
+        ("CREATE VIEW direct AS SELECT id FROM e_adopted", "view public.direct"),
+        ("CREATE TABLE r (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e_adopted)", "r_id_at_fkey"),
+        ("CREATE TABLE holds (it e_adopted)", "holds"),
+        (
+            "CREATE FUNCTION seen() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM e_adopted; END",
+            "function public.seen",
+        ),
+    ] {
+        let (_db, s) = converted(DAYS);
+        s.query(setup).unwrap();
+        for call in [SPLIT, PLAIN] {
+            let refused = fails(&s, call);
+            assert!(refused.sqlstate == "0A000" && refused.message.contains(named), "{call} {setup}: {refused}");
+            assert!(refused.hint.is_some() && refused.detail.is_some(), "{refused}");
+            assert_eq!(left_over(&s), "");
+        }
+    }
+}
+
+#[test]
 fn columns_in_another_order_and_generated_ones() {
     let virtual_column = if shared::database().unwrap().cluster.version().number() >= 18 {
         ", half int GENERATED ALWAYS AS (id / 2) VIRTUAL"
@@ -286,4 +333,79 @@ fn keys_of_types_that_an_extension_brings() {
         assert_eq!(left_over(&s), "");
     }
     assert_eq!(lines(&s, "SELECT v FROM e ORDER BY at"), ["v0!!", "v1!!", "v2!!", "v3", "v4"]);
+}
+
+#[test]
+fn the_default_partition_is_read_once_before_anybody_waits() {
+    let (db, s) = converted(DAYS);
+    s.query("CREATE TABLE e_rest PARTITION OF e DEFAULT; INSERT INTO e SELECT n, now() + interval '400 days', 'far' FROM generate_series(1, 50) n").unwrap();
+    let under_lock = |plan: &[String]| {
+        let exchange =
+            plan.split(|s| s == "COMMIT").find(|t| t.iter().any(|s| s.contains("DETACH PARTITION"))).unwrap().to_vec();
+        exchange.iter().filter(|s| s.contains("VALIDATE CONSTRAINT")).count()
+    };
+    assert_eq!(under_lock(&lines(&s, "SELECT statement FROM eventkit.plan_split_partition('e')")), 0);
+    stopped(&db, &s, SPLIT);
+    s.query("SET client_min_messages = debug1").unwrap();
+    let _ = s.take_notices();
+    s.query(SPLIT).unwrap();
+    let heard = s.take_notices().join("\n");
+    s.query("RESET client_min_messages").unwrap();
+    assert!(heard.matches("verifying table \"e_rest\"").count() <= 1, "{heard}");
+    assert!(
+        heard.matches("updated partition constraint for default partition \"e_rest\" is implied").count() >= 5,
+        "{heard}"
+    );
+    assert_eq!(value(&s, "SELECT count(*) FROM e"), "55");
+    assert_eq!(left_over(&s), "");
+    // Given up, nothing stays that would refuse rows later.
+    let (db, s) = converted(DAYS);
+    s.query("CREATE TABLE e_rest PARTITION OF e DEFAULT").unwrap();
+    stopped(&db, &s, SPLIT);
+    s.query("SELECT eventkit.stop_capture('e_adopted')").unwrap();
+    assert_eq!(left_over(&s), "");
+}
+
+#[test]
+fn how_rows_are_stored_goes_along() {
+    let (db, s) = open(&format!(
+        "CREATE ACCESS METHOD heap_too TYPE TABLE HANDLER heap_tableam_handler; {}; \
+         ALTER TABLE e SET ACCESS METHOD heap_too, SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, toast.autovacuum_enabled = false)",
+        DAYS
+    ));
+    let kept = "{fillfactor=70,autovacuum_vacuum_scale_factor=0.01}|{autovacuum_enabled=false}|heap_too";
+    let stored = |s: &Session, which: &str| {
+        lines(
+            s,
+            &format!(
+                "SELECT DISTINCT c.reloptions, t.reloptions, m.amname FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid JOIN pg_am m ON m.oid = c.relam WHERE {which}"
+            ),
+        )
+    };
+    assert_eq!(stored(&s, "c.oid = 'e'::regclass"), [kept]);
+    s.query(CONVERT).unwrap();
+    if db.cluster.version().number() >= 17 {
+        assert_eq!(
+            value(&s, "SELECT amname FROM pg_am m JOIN pg_class c ON c.relam = m.oid WHERE c.oid = 'e'::regclass"),
+            "heap_too"
+        );
+    }
+    // Back at once, then by the way of a split.
+    s.query(PLAIN).unwrap();
+    assert_eq!(stored(&s, "c.oid = 'e'::regclass"), [kept]);
+    s.query(CONVERT).unwrap();
+    s.query(SPLIT).unwrap();
+    assert_eq!(stored(&s, "c.oid IN (SELECT tableoid FROM e)"), [kept]);
+    s.query(PLAIN).unwrap();
+    assert_eq!(stored(&s, "c.oid = 'e'::regclass"), [kept]);
+    let _ = number(&s, "SELECT count(*) FROM e");
+}
+
+#[test]
+fn a_way_back_that_failed_leaves_the_table_managed() {
+    let (db, s) = converted(DAYS);
+    stopped(&db, &s, PLAIN);
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_settings"), "1");
+    s.query(PLAIN).unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_settings"), "0");
 }

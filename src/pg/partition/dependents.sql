@@ -141,6 +141,7 @@ WITH it AS (
 SELECT jsonb_build_object(
   'refusals', (SELECT coalesce(jsonb_agg(jsonb_build_array(r.what, r.why, r.hint) ORDER BY r.rank, r.what), '[]') FROM refusals r),
   'partitioned', it.relkind = 'p',
+  'access_method', CASE WHEN it.relkind = 'r' AND current_setting('server_version_num')::int >= 170000 THEN (SELECT m.amname FROM pg_am m WHERE m.oid = it.relam AND m.amname <> 'heap') END,
   'key', (SELECT jsonb_build_object('column', a.attname, 'nullable', NOT a.attnotnull, 'generated', a.attgenerated <> '',
       'shown', format_type(a.atttypid, a.atttypmod), 'type', CASE a.atttypid WHEN 'date'::regtype THEN 'date' WHEN 'timestamp'::regtype THEN 'timestamp'
         WHEN 'timestamptz'::regtype THEN 'timestamptz' WHEN 'int8'::regtype THEN 'bigint' WHEN 'uuid'::regtype THEN 'uuid' END)
@@ -178,7 +179,8 @@ SELECT jsonb_build_object(
   'partitions', (SELECT coalesce(jsonb_agg(jsonb_build_array(pn.nspname, p.relname) ORDER BY p.oid), '[]')
     FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE it.relkind = 'p' AND i.inhparent = it.oid),
   'referencing', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint'),
-      'schema', k.nspname, 'table', k.relname, 'validated', k.convalidated, 'enforced', k.enforced) ORDER BY k.conrelid, k.conname), '[]')
+      'schema', k.nspname, 'table', k.relname, 'validated', k.convalidated, 'enforced', k.enforced,
+      'at_once', k.relkind = 'p' AND current_setting('server_version_num')::int < 180000) ORDER BY k.conrelid, k.conname), '[]')
     FROM referencing k),
   'triggers', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', t.tgname, 'definition', pg_get_triggerdef(t.oid), 'comment', obj_description(t.oid, 'pg_trigger'),
       'enabled', CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' END) ORDER BY t.tgname), '[]')

@@ -11,6 +11,7 @@ use eventkit_core::error::Result;
 use eventkit_core::partition::bound::Bound;
 use eventkit_core::partition::error;
 use eventkit_core::partition::name::{identifier, qualified, suffixed};
+use eventkit_core::partition::plan::copies::Storage;
 use eventkit_core::partition::plan::unpartition::Left;
 use eventkit_core::partition::plan::{self, copies, split};
 use eventkit_core::partition::snapshot::Partition;
@@ -69,6 +70,9 @@ fn plan_split_partition(
             return Ok(split::finish(&target.parent, &found));
         }
         let source = named.qualified();
+        if let Some((_, what)) = bound_to(&[wide.table], table)? {
+            return Err(split::not_carried(&source, &target.parent.qualified(), &what));
+        }
         if capture_state(table)?.captured {
             return Err(split::captured_by_another(&source, &target.parent.qualified()));
         }
@@ -79,7 +83,14 @@ fn plan_split_partition(
         let function = split::capture_of(&named.schema, &named.name);
         let left = Left { captured: state.captured, log: state.log, function: state.function, plain: None };
         names_are_free(&source, &[&log], &function, &left)?;
-        split::split(&target.parent, &found, key, named, &parts, state.captured)
+        let excluded = catalog::one::<i32>(
+            "SELECT 1 FROM pg_partitioned_table p JOIN pg_constraint k ON k.conrelid = p.partdefid AND k.conname = 'partition_excludes_split' \
+             WHERE p.partrelid = $1",
+            &[table.into()],
+        )?;
+        let storage = storage_of(wide.table)?;
+        let standing = split::Standing { captured: state.captured, excluded: excluded.is_some(), storage };
+        split::split(&target.parent, &found, key, named, &parts, &standing)
     };
     plan_rows(steps().or_raise())
 }
@@ -130,6 +141,27 @@ pub fn copies_of(table: Oid) -> Result<Vec<(String, String, String)>> {
     let comments = read("obj_description(c.oid, 'pg_class')")?;
     let all = names.into_iter().zip(schemas).zip(comments);
     Ok(all.map(|((name, schema), comment)| (name.clone(), qualified(&schema, &name), comment)).collect())
+}
+
+/// How the rows of a table are stored.
+pub fn storage_of(table: Oid) -> Result<Storage> {
+    let storage = catalog::one_row(
+        "SELECT m.amname::text, coalesce(c.reloptions, '{}') || ARRAY(SELECT 'toast.' || o.option FROM unnest(t.reloptions) o (option)) \
+         FROM pg_class c LEFT JOIN pg_am m ON m.oid = c.relam LEFT JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.oid = $1",
+        &[table.into()],
+        |row| Ok(Storage { access_method: row.get(1)?, options: row.get(2)?.unwrap_or_default() }),
+    )?;
+    Ok(storage.unwrap_or_default())
+}
+
+/// A partition, and what is bound to it rather than to its parent.
+pub fn bound_to(partitions: &[Oid], parent: Oid) -> Result<Option<(String, String)>> {
+    let found = catalog::one_row(
+        include_str!("partition_dependents.sql"),
+        &[partitions.to_vec().into(), parent.into()],
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+    )?;
+    Ok(found.map(|(partition, what)| (partition.unwrap_or_default(), what.unwrap_or_default())))
 }
 
 /// The first partition whose own changes are captured, as SQL shows it.

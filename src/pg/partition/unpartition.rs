@@ -47,6 +47,13 @@ fn plan_unpartition_table(
         let key = plan::key_of(&parent)?;
         let (found, seen) = dependents(table, &key.column, true)?;
         let name = parent.qualified();
+        let partitions = catalog::one::<Vec<Oid>>(
+            "SELECT array_agg(i.inhrelid ORDER BY i.inhrelid) FROM pg_inherits i WHERE i.inhparent = $1",
+            &[table.into()],
+        )?;
+        if let Some((partition, what)) = split::bound_to(&partitions.unwrap_or_default(), table)? {
+            return Err(plan::split::not_carried(&partition, &name, &what));
+        }
         let state = split::capture_state(table)?;
         let plain = qualified(&parent.schema, &unpartition::plain_name(&parent));
         let copies = split::copies_of(table)?;
@@ -62,8 +69,15 @@ fn plan_unpartition_table(
         let log = qualified(&parent.schema, &unpartition::log_name(&parent));
         let function = plan::split::capture_of(&parent.schema, &parent.name);
         split::names_are_free(&name, &[&log, &plain], &function, &left)?;
+        // The largest partition tells how the rows are stored; the parent cannot.
+        let largest = catalog::one::<Oid>(
+            "SELECT c.oid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relkind = 'r' WHERE i.inhparent = $1 \
+             ORDER BY pg_relation_size(c.oid) DESC, c.oid LIMIT 1",
+            &[table.into()],
+        )?;
+        let storage = largest.map(split::storage_of).transpose()?.unwrap_or_default();
         let guard = guard(table, &parent, &key.column, &seen)?;
-        unpartition::unpartition(&parent, &found, key, &guard, &left)
+        unpartition::unpartition(&parent, &found, key, &guard, &left, &storage)
     };
     plan_rows(steps().or_raise())
 }

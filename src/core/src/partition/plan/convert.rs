@@ -90,7 +90,7 @@ pub fn convert(table: &Parent, found: &Dependents, told: Told<'_>) -> Result<Vec
         "under the locks all is still as it was when this was planned",
     ));
     steps.extend(away(table, found, &name, &adopted, &mut taken));
-    steps.extend(parent(table, told.key, &name, &adopted));
+    steps.extend(parent(table, found, told.key, &name, &adopted));
     steps.extend(over(table, found, &name, &adopted, Indexes::ToMake)?);
     steps.push(Step::unseen(
         format!("ALTER TABLE {name} ATTACH PARTITION {adopted} {}", told.bound.for_values(told.key)?),
@@ -211,13 +211,14 @@ pub(super) fn locks(table: &Parent, found: &Dependents, name: &str) -> Vec<Step>
 }
 
 /// The partitioned table with columns, owner and rights of the old one.
-fn parent(table: &Parent, key: &Key, name: &str, adopted: &str) -> Vec<Step> {
+fn parent(table: &Parent, found: &Dependents, key: &Key, name: &str, adopted: &str) -> Vec<Step> {
     let space = table.tablespace.as_ref().map(|t| format!(" TABLESPACE {}", identifier(t))).unwrap_or_default();
+    let method = found.access_method.as_ref().map(|m| format!(" USING {}", identifier(m))).unwrap_or_default();
     let mut steps = vec![
         Step::unseen(
             format!(
                 "CREATE TABLE {name} (LIKE {adopted} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE \
-                 INCLUDING COMPRESSION INCLUDING COMMENTS) PARTITION BY RANGE ({}){space}",
+                 INCLUDING COMPRESSION INCLUDING COMMENTS) PARTITION BY RANGE ({}){method}{space}",
                 identifier(&key.column)
             ),
             name,

@@ -1,7 +1,7 @@
-//! Copies that have not taken their place yet: their comment tells them from tables of others, and which rows they hold.
+//! Copies that have not taken their place yet: their comment tells them from tables of others, which rows they hold, and how they are stored.
 
 use super::super::bound::Bound;
-use super::super::name::literal;
+use super::super::name::{identifier, literal};
 use super::super::snapshot::Parent;
 use super::super::step::Step;
 
@@ -39,6 +39,35 @@ pub(super) fn marked(copy: &str, source: &str, rows: Option<Bound>) -> Step {
 pub(super) fn described(parent: &Parent, copy: &str) -> Step {
     let comment = parent.comment.as_deref().map_or_else(|| "NULL".to_owned(), literal);
     Step::unseen(format!("COMMENT ON TABLE {copy} IS {comment}"), copy, "a copy no more; described as the parent")
+}
+
+/// How the rows of a table are stored, which a partitioned one cannot say.
+#[derive(Clone, Debug, Default)]
+pub struct Storage {
+    /// The access method.
+    pub access_method: Option<String>,
+    /// `fillfactor=70`, `toast.autovacuum_enabled=false` and the like.
+    pub options: Vec<String>,
+}
+
+impl Storage {
+    /// The access method to name, where it is not the usual one or the parent names another.
+    pub(super) fn method(&self, parent: &Parent) -> Option<String> {
+        let method = self.access_method.clone();
+        if parent.access_method.is_some() { method } else { method.filter(|method| method != "heap") }
+    }
+
+    /// Gives a table these options.
+    pub(super) fn set(&self, table: &str) -> Option<Step> {
+        let one = |(option, value): (&str, &str)| match option.strip_prefix("toast.") {
+            Some(option) => format!("toast.{} = {}", identifier(option), literal(value)),
+            None => format!("{} = {}", identifier(option), literal(value)),
+        };
+        let options: Vec<String> = self.options.iter().filter_map(|option| option.split_once('=')).map(one).collect();
+        let statement = format!("ALTER TABLE {table} SET ({})", options.join(", "));
+        (!options.is_empty())
+            .then(|| Step::unseen(statement, table, "stored and vacuumed as the rows are where they come from"))
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! no row is lost or doubled, every part holds its own, and the locks come first.
 
 use super::convert::{Dependents, Told, convert};
-use super::split::{Part, split};
+use super::copies::Storage;
+use super::split::{Part, Standing, split};
 use super::tests::parent as plain_parent;
 use super::unpartition::{Left, unpartition};
 use super::*;
@@ -359,6 +360,7 @@ fn dependents() -> Dependents {
     Dependents {
         refusals: vec![],
         partitioned: true,
+        access_method: None,
         key: None,
         bound_left: false,
         taken: vec![],
@@ -426,7 +428,8 @@ proptest! {
                 parts.push(Part { digits: to.to_string(), name, bound: Bound { from, to: *to }, filled });
                 from = *to;
             }
-            let steps = split(&parent, &dependents(), &key, &wide, &parts, captured).unwrap();
+            let standing = Standing { captured, ..Standing::default() };
+            let steps = split(&parent, &dependents(), &key, &wide, &parts, &standing).unwrap();
             let stop = stops.next().filter(|stop| *stop < 3 * parts.len());
             model.carry_out(&steps, &mut writes, stop.unwrap_or(usize::MAX));
             if stop.is_none() || !model.tables.contains_key(&wide.qualified()) {
@@ -460,7 +463,7 @@ proptest! {
                 function: model.captured.is_some().then(|| format!("{}()", split::capture_of(SCHEMA, NAME))),
                 plain: found(qualified(SCHEMA, &unpartition::plain_name(&parent))),
             };
-            let steps = unpartition(&parent, &dependents(), &key, "SELECT guard", &left).unwrap();
+            let steps = unpartition(&parent, &dependents(), &key, "SELECT guard", &left, &Storage::default()).unwrap();
             let exchange = steps.iter().filter(|s| s.statement.as_deref() == Some("COMMIT")).count();
             let stop = stops.next().filter(|stop| *stop + 2 < exchange);
             model.carry_out(&steps, &mut writes, stop.unwrap_or(usize::MAX));

@@ -11,7 +11,8 @@ use super::super::name::{identifier, literal, qualified, suffixed};
 use super::super::snapshot::{Parent, Partition};
 use super::super::step::{Lock, Step};
 use super::convert::{Dependents, ForeignKey};
-use super::{attach, copies, foreign_keys, like};
+use super::copies::{self, Storage};
+use super::{attach, foreign_keys, like};
 use crate::error::{Condition, Error, Result};
 
 /// A table that takes the rows of a part of the wide partition.
@@ -26,6 +27,20 @@ pub struct Part {
     /// Whether it stands and holds its rows since a call that was stopped.
     pub filled: bool,
 }
+
+/// What stands already, and how the parts shall be stored.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Whether changes of the wide partition are captured.
+    pub captured: bool,
+    /// Whether the default partition has the CHECK that says that it holds none of the rows.
+    pub excluded: bool,
+    /// How the rows of the wide partition are stored.
+    pub storage: Storage,
+}
+
+/// The CHECK by which the default partition is proved to hold none of the rows of the wide one, before anybody waits.
+const EXCLUDED: &str = "partition_excludes_split";
 
 /// The name of the table that keeps the changes of a partition while it is split.
 #[must_use]
@@ -49,7 +64,7 @@ pub fn capture_of(schema: &str, name: &str) -> String {
 }
 
 /// The steps of a split, `COMMIT` behind each transaction. Takes the parent, what hangs on it, the wide partition, its parts in order of time,
-/// and whether its changes are captured already.
+/// and what stands already.
 ///
 /// Raises what [`Key::constant`] and the reader of an index raise. Linear in parts times indexes; no lock.
 pub fn split(
@@ -58,15 +73,20 @@ pub fn split(
     key: &Key,
     wide: &Partition,
     parts: &[Part],
-    captured: bool,
+    standing: &Standing,
 ) -> Result<Vec<Step>> {
     let (source, log) = (wide.qualified(), qualified(&wide.schema, &log_name(wide)));
+    if let Some(foreign) = found.referencing.iter().find(|foreign| foreign.at_once) {
+        return Err(proved_at_once(&source, &parent.qualified(), foreign));
+    }
     let mut steps = Vec::new();
-    if !captured {
+    if !standing.captured {
         steps.extend(capture(parent, &wide.schema, &wide.name, &source));
     }
+    let mut like_parts = parent.clone();
+    like_parts.access_method = standing.storage.method(parent);
     for part in parts.iter().rev() {
-        steps.extend(fill(parent, key, &source, &log, part)?);
+        steps.extend(fill(&like_parts, key, &source, &log, part, &standing.storage)?);
     }
     for pass in ["first", "second"] {
         for part in parts.iter().rev() {
@@ -80,6 +100,7 @@ pub fn split(
             steps.push(Step::commit(&child));
         }
     }
+    steps.extend(exclude(parent, key, wide, standing.excluded)?);
     steps.extend(exchange(parent, found, key, wide, parts)?);
     if parent.waiting.is_some() || found.foreign_keys.iter().any(|key| key.loose) {
         let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
@@ -182,7 +203,7 @@ pub(super) fn capture(parent: &Parent, schema: &str, name: &str, source: &str) -
 
 /// A part with its rows and indexes, attached to nothing yet. It gets no foreign key: rows that are gone since the copy would hold up
 /// those who delete what they refer to.
-fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part) -> Result<Vec<Step>> {
+fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part, storage: &Storage) -> Result<Vec<Step>> {
     let child = qualified(&parent.schema, &part.name);
     let mut steps = Vec::new();
     if !part.filled {
@@ -198,6 +219,7 @@ fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part) -> Res
         steps.push(like::table(parent, key, part.bound, &child)?);
         steps.extend(like::closed_to_others(parent, &child));
         steps.extend(like::columns(parent, &child));
+        steps.extend(storage.set(&child));
         steps.push(copies::marked(&child, source, Some(part.bound)));
         steps.push(Step::locking(
             copy_rows(&child, &names, &rows),
@@ -263,6 +285,32 @@ pub(super) fn still_captured(source: &str) -> Step {
     )
 }
 
+/// The proof that the default partition holds no row of the parts. While the wide partition is there nobody can put one in.
+fn exclude(parent: &Parent, key: &Key, wide: &Partition, left: bool) -> Result<Vec<Step>> {
+    let Some(default) = parent.default_partition() else { return Ok(Vec::new()) };
+    let check = identifier(EXCLUDED);
+    let drop = if left { format!("DROP CONSTRAINT {check}, ") } else { String::new() };
+    Ok(vec![
+        Step::locking(
+            format!(
+                "ALTER TABLE {default} {drop}ADD CONSTRAINT {check} CHECK ({}) NOT VALID",
+                wide.bound.outside(key)?
+            ),
+            Lock::AccessExclusive,
+            &default,
+            "says that the default partition holds no row of the parts; no row is read",
+        ),
+        Step::commit(&default),
+        Step::locking(
+            format!("ALTER TABLE {default} VALIDATE CONSTRAINT {check}"),
+            Lock::ShareUpdateExclusive,
+            &default,
+            "proves it in one read of the default partition while others go on, so that no attach reads it",
+        ),
+        Step::commit(&default),
+    ])
+}
+
 /// The one short transaction in which others wait: the last changes, the wide partition out, its parts in.
 fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, parts: &[Part]) -> Result<Vec<Step>> {
     let (table, source, log) = (parent.qualified(), wide.qualified(), qualified(&wide.schema, &log_name(wide)));
@@ -321,12 +369,22 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         &table,
         "makes place for its parts",
     ));
+    // The CHECK proves each of them.
+    let mut proved = parent.clone();
+    proved.default = None;
     for part in parts {
         let child = qualified(&parent.schema, &part.name);
         steps.push(copies::described(parent, &child));
         steps.extend(like::row_security(parent, &child));
-        steps.extend(attach::attach(parent, key, part.bound, &part.digits, &child)?);
+        steps.extend(attach::attach(&proved, key, part.bound, &part.digits, &child)?);
         steps.extend(like::grants(parent, &child));
+    }
+    if let Some(default) = parent.default_partition() {
+        steps.push(exclusive(
+            format!("ALTER TABLE {default} DROP CONSTRAINT {}", identifier(EXCLUDED)),
+            &default,
+            "the bound of the default partition says the same now",
+        ));
     }
     if holds {
         steps.push(foreign_keys::hold(&table, &source, "the parts have the foreign keys like the other partitions"));
@@ -389,6 +447,28 @@ pub fn not_a_partition(found: &str, parent: &str) -> Error {
     )
     .detail("Only a partition that holds a range of the key can be split.".to_owned())
     .hint(format!("See them with: SELECT * FROM eventkit.partitions WHERE parent = {}::regclass.", literal(parent)))
+}
+
+/// `0A000`: something is bound to the partition itself, which is dropped.
+#[must_use]
+pub fn not_carried(partition: &str, parent: &str, what: &str) -> Error {
+    Error::new(
+        Condition::FeatureNotSupported,
+        format!("the rows of partition {partition} cannot get another place: {what} depends on it"),
+    )
+    .detail("The partition is dropped in the end; what is bound to it rather than to its parent cannot be carried.")
+    .hint(format!("Let it depend on {parent} instead, or drop it, call again, and make it anew."))
+}
+
+/// `0A000`: a foreign key that would be proved under a lock.
+fn proved_at_once(partition: &str, parent: &str, foreign: &ForeignKey) -> Error {
+    let (table, key) = (qualified(&foreign.schema, &foreign.table), identifier(&foreign.name));
+    Error::new(
+        Condition::FeatureNotSupported,
+        format!("partition {partition} cannot be split: foreign key {key} of the partitioned table {table} references {parent}"),
+    )
+    .detail("It has to leave for a moment and come back unproved, which the server allows for partitioned tables from version 18 on; otherwise all rows would be read under a lock that stops everybody.")
+    .hint(format!("Drop it, split, and add it again: ALTER TABLE {table} DROP CONSTRAINT {key}; then ALTER TABLE {table} ADD CONSTRAINT {key} {}.", foreign.definition))
 }
 
 /// `42P07`: a name that a split or a way back needs for a while is somebody else's.

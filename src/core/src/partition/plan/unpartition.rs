@@ -6,7 +6,8 @@ use super::super::name::{identifier, literal, qualified, suffixed, suffixed_apar
 use super::super::snapshot::Parent;
 use super::super::step::{Lock, Step};
 use super::convert::{self, Dependents, Indexes};
-use super::{copies, like, split};
+use super::copies::{self, Storage};
+use super::{like, split};
 use crate::error::{Condition, Error, Result};
 
 /// What stands behind the names of the new table and of its indexes until it has its own.
@@ -41,7 +42,14 @@ pub struct Left {
 /// refuses to go on when it was changed meanwhile, and whether a call that was stopped has left something.
 ///
 /// Raises `0A000` for what cannot be carried, and what the reader of an index raises. Linear in dependents; no lock.
-pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, left: &Left) -> Result<Vec<Step>> {
+pub fn unpartition(
+    parent: &Parent,
+    found: &Dependents,
+    key: &Key,
+    guard: &str,
+    left: &Left,
+    storage: &Storage,
+) -> Result<Vec<Step>> {
     let (name, schema) = (parent.qualified(), &parent.schema);
     if let Some((what, why, hint)) = found.refusals.first() {
         return Err(Error::new(Condition::FeatureNotSupported, format!("table {name} cannot be made plain: {what}"))
@@ -68,18 +76,8 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
     if !steps.is_empty() {
         steps.push(Step::commit(&name));
     }
-    if parent.settings.is_some() {
-        steps.push(Step::unseen(
-            format!(
-                "DELETE FROM eventkit.partition_settings WHERE parent OPERATOR(pg_catalog.=) {}::pg_catalog.regclass",
-                literal(&name)
-            ),
-            &name,
-            "no partition is made or dropped any more",
-        ));
-    }
     steps.extend(split::capture(parent, schema, &parent.name, &name));
-    steps.extend(fill(parent, &name, &plain, &plain_name, &log)?);
+    steps.extend(fill(parent, &name, &plain, &plain_name, &log, storage)?);
     let apply = |reason: &str| {
         let statement = format!(
             "SELECT eventkit.apply_captured({}::pg_catalog.regclass, {}::pg_catalog.regclass, {}, 'true')",
@@ -133,6 +131,16 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
     }
     steps.extend(convert::over(parent, found, &name, &old, Indexes::Made)?);
     steps.extend(convert::dependents(found));
+    if parent.settings.is_some() {
+        steps.push(Step::unseen(
+            format!(
+                "DELETE FROM eventkit.partition_settings WHERE parent OPERATOR(pg_catalog.=) {}::pg_catalog.regclass",
+                literal(&old)
+            ),
+            &old,
+            "a plain table has none; until here a call that failed has left it managed",
+        ));
+    }
     let drop = |statement: String, target: &str| exclusive(statement, target, "all rows are in the plain table");
     steps.push(drop(format!("DROP TABLE {log}"), &log));
     steps.push(drop(format!("DROP TABLE {old}"), &old));
@@ -169,10 +177,11 @@ fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
 }
 
 /// The plain table with all rows and indexes.
-fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str) -> Result<Vec<Step>> {
+fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str, storage: &Storage) -> Result<Vec<Step>> {
     let columns: Vec<String> = parent.columns.iter().filter(|c| !c.generated).map(|c| identifier(&c.name)).collect();
     let columns = columns.join(", ");
     let space = parent.tablespace.as_ref().map(|t| format!(" TABLESPACE {}", identifier(t))).unwrap_or_default();
+    let method = storage.method(parent).map(|method| format!(" USING {}", identifier(&method))).unwrap_or_default();
     let mut steps = vec![
         Step::unseen(
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ".into(),
@@ -182,7 +191,7 @@ fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str) -
         Step::unseen(
             format!(
                 "CREATE TABLE {plain} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE \
-                 INCLUDING COMPRESSION INCLUDING COMMENTS){space}"
+                 INCLUDING COMPRESSION INCLUDING COMMENTS){method}{space}"
             ),
             plain,
             "the same columns in the same order, not partitioned",
@@ -190,6 +199,7 @@ fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str) -
     ];
     steps.extend(like::closed_to_others(parent, plain));
     steps.extend(like::columns(parent, plain));
+    steps.extend(storage.set(plain));
     steps.push(copies::marked(plain, name, None));
     steps.push(Step::locking(
         format!("INSERT INTO {plain} ({columns}) SELECT {columns} FROM {name}"),

@@ -13,6 +13,9 @@ pub struct Dependents {
     pub refusals: Vec<(String, String, String)>,
     /// Whether it is partitioned.
     pub partitioned: bool,
+    /// The access method that the partitioned table shall name, where it is not the usual one and the server lets it (17 and later).
+    #[serde(default)]
+    pub access_method: Option<String>,
     /// The column named as key; absent when there is none of that name.
     pub key: Option<KeyColumn>,
     /// Whether a CHECK of an interrupted call is left.
@@ -119,6 +122,9 @@ pub struct ForeignKey {
     /// Whether the caller's rights allow to lock the other table by name.
     #[serde(default = "yes")]
     pub lockable: bool,
+    /// Whether the server adds it only with a proof of all rows: the table that has it is partitioned (before 18).
+    #[serde(default)]
+    pub at_once: bool,
     /// Whether it can be given to the partitions for a while.
     #[serde(default)]
     pub loose: bool,
