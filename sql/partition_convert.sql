@@ -10,8 +10,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use',
       MESSAGE = format('%s was changed meanwhile', "table"),
       DETAIL = 'A column, constraint, index, right, trigger, view or another thing that hangs on it is not what was planned with.',
-      HINT = 'Call again; the plan is then made anew.' || CASE WHEN EXISTS (SELECT FROM eventkit.partition_settings s WHERE s.parent = "table")
-        THEN format(' If eventkit.maintain changes its partitions meanwhile, end that first: CALL eventkit.unmanage_partitions(%L).', "table") ELSE '' END;
+      HINT = 'Call again; the plan is then made anew.';
   END IF;
 END
 $$;

@@ -91,7 +91,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.capture_state(regclass) IS
-'Tells whether changes of a table are captured for a split_partition or unpartition_table, where they are kept, by which function, and whether nobody has touched it since. SELECT * FROM eventkit.capture_state(''app.visits'')';
+'Tells whether changes of a table are captured for a split_partition or unpartition_table, where they are kept, by which function, and whether nobody has touched it since. SELECT * FROM eventkit.capture_state(''app.taps'')';
 
 CREATE FUNCTION eventkit.copies_of("table" regclass) RETURNS SETOF regclass
 VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10 LANGUAGE plpgsql
@@ -128,7 +128,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.expect_captured(regclass) IS
-'Raises an error when the triggers that capture the changes of a table are not as they were made; split_partition calls it under its locks. SELECT eventkit.expect_captured(''app.visits'')';
+'Raises an error when the triggers that capture the changes of a table are not as they were made; split_partition calls it under its locks. SELECT eventkit.expect_captured(''app.taps'')';
 
 CREATE FUNCTION eventkit.expect_copied(source regclass, part regclass, changes regclass, key name, range text) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -156,6 +156,44 @@ $$;
 
 COMMENT ON FUNCTION eventkit.expect_copied(regclass, regclass, regclass, name, text) IS
 'Raises an error when a copy, with the changes captured since, has not as many rows as its range of the source; split_partition calls it before the exchange. SELECT eventkit.expect_copied(''app.visits'', ''app.visits_plain'', ''app.visits_changes'', ''at'', ''true'')';
+
+CREATE FUNCTION eventkit.expect_partitions(parent regclass, plain regclass, known text[]) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET row_security = off
+AS $$
+DECLARE
+  now_there CONSTANT text[] := ARRAY(
+    SELECT format('%s/%s', c.oid, c.relfilenode) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = parent);
+  part record;
+  there bigint;
+  copied bigint;
+  trouble text;
+BEGIN
+  IF NOT known <@ now_there THEN
+    trouble := format('partitions of %s have left it or were emptied or rewritten meanwhile', parent);
+  END IF;
+  -- One that is made by itself is empty at first, and its rows are captured; one that was filled before is not.
+  FOR part IN
+    SELECT c.oid::regclass AS name, coalesce(pg_get_partition_constraintdef(c.oid), 'true') AS bound
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = parent AND format('%s/%s', c.oid, c.relfilenode) <> ALL (known) AND trouble IS NULL
+  LOOP
+    EXECUTE format('SELECT (SELECT count(*) FROM %s), (SELECT count(*) FROM %s WHERE %s)', part.name, plain, part.bound) INTO there, copied;
+    IF there <> copied THEN
+      trouble := format('partition %s was attached to %s meanwhile with rows', part.name, parent);
+    END IF;
+  END LOOP;
+  IF trouble IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+      MESSAGE = trouble,
+      DETAIL = 'The copy has other rows than the partitions.',
+      HINT = format('Call again, all is copied anew. If it was eventkit.maintain, end that first: CALL eventkit.unmanage_partitions(%L).', parent);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.expect_partitions(regclass, regclass, text[]) IS
+'Raises an error when a parent has lost partitions that were copied, told as oid/relfilenode, or got others with rows that are not in the copy; unpartition_table calls it under its locks. SELECT eventkit.expect_partitions(''app.events'', ''app.visits_plain'', ''{}'')';
 
 CREATE FUNCTION eventkit.stop_capture("table" regclass, lock_timeout interval DEFAULT '2 seconds') RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql

@@ -409,3 +409,48 @@ fn a_way_back_that_failed_leaves_the_table_managed() {
     s.query(PLAIN).unwrap();
     assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_settings"), "0");
 }
+
+#[test]
+fn more_parts_than_the_server_has_locks_for_are_refused_first() {
+    let (_db, s) = converted("CREATE TABLE e (at timestamptz); INSERT INTO e VALUES (now()), ('1980-01-01')");
+    let refused = fails(&s, "SELECT count(*) FROM eventkit.plan_split_partition('e')");
+    assert_eq!(refused.sqlstate, "54000", "{refused}");
+    assert_eq!(fails(&s, SPLIT).sqlstate, "54000");
+    assert!(refused.hint.as_ref().unwrap().contains("max_locks_per_transaction"), "{refused}");
+    assert_eq!(left_over(&s), "");
+    // By the month there are few enough.
+    s.query("CALL eventkit.manage_partitions('e', period => '1 month')").unwrap();
+    assert!(number(&s, "SELECT count(*) FROM eventkit.plan_split_partition('e')") > 400);
+}
+
+#[test]
+fn partitions_that_come_and_go_during_the_way_back() {
+    let waits = "EXISTS (SELECT FROM pg_locks l WHERE l.relation = 'e'::regclass AND NOT l.granted AND l.mode = 'AccessExclusiveLock')";
+    let (db, s) = converted(DAYS);
+    let reader = db.session("reader").unwrap();
+    reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+    s.run(&PLAIN.replace("')", "', lock_timeout => '500 milliseconds')"));
+    wait::until(db.cluster, &db.name, waits).unwrap();
+    // As maintain makes one; its rows are captured.
+    let other = db.session("other").unwrap();
+    other.query("CALL eventkit.create_partition('e', (now() + interval '50 days')::date)").unwrap();
+    other.query("INSERT INTO e VALUES (50, now() + interval '50 days', 'new')").unwrap();
+    reader.query("COMMIT").unwrap();
+    s.join().unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM e"), "6");
+    assert_eq!(left_over(&s), "");
+    // One that leaves takes its rows along.
+    let (db, s) = converted(DAYS);
+    s.query("CALL eventkit.create_partition('e', (now() + interval '50 days')::date)").unwrap();
+    s.query("INSERT INTO e VALUES (50, now() + interval '50 days', 'new')").unwrap();
+    let name = value(&s, "SELECT max(tableoid::regclass::text) FILTER (WHERE id = 50) FROM e");
+    let reader = db.session("reader").unwrap();
+    reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+    s.run(&PLAIN.replace("')", "', lock_timeout => '10 seconds')"));
+    wait::until(db.cluster, &db.name, waits).unwrap();
+    reader.query(&format!("ALTER TABLE e DETACH PARTITION {name}; COMMIT")).unwrap();
+    let refused = s.join().unwrap_err();
+    assert!(refused.sqlstate == "55006" && refused.hint.as_ref().unwrap().contains("unmanage_partitions"), "{refused}");
+    s.query(PLAIN).unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM e"), "5");
+}

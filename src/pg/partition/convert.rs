@@ -173,8 +173,8 @@ fn manage_call(table: &Parent, told: &Settings, rest: &Rest, unit: Option<KeyUni
 fn fingerprint(table: Oid, seen: &str) -> Result<String> {
     // What the conversion itself changes before the hand-over does not count.
     let text = catalog::one::<String>(
-        "SELECT md5(($2::jsonb - '{key,bound_left,taken}'::text[] - (CASE WHEN $2::jsonb ->> 'partitioned' = 'true' THEN 'refusals' ELSE '' END))::text || \
-         (SELECT coalesce(string_agg(i.inhrelid || ' ' || c.relfilenode, ' ' ORDER BY i.inhrelid), '') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1) || (SELECT jsonb_agg(jsonb_build_array(a.attname, a.atttypid, a.atttypmod, \
+        "SELECT md5(($2::jsonb - '{key,bound_left,taken,partitions}'::text[] - (CASE WHEN $2::jsonb ->> 'partitioned' = 'true' THEN 'refusals' ELSE '' END))::text || \
+         (SELECT jsonb_agg(jsonb_build_array(a.attname, a.atttypid, a.atttypmod, \
          a.attcollation, a.attidentity, a.attgenerated, a.attisdropped, pg_get_expr(d.adbin, d.adrelid)) ORDER BY a.attnum) \
          FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = $1 AND a.attnum > 0)::text \
          || (SELECT coalesce(string_agg(pg_get_constraintdef(k.oid), ' ' ORDER BY k.conname), '') FROM pg_constraint k \

@@ -27,7 +27,7 @@ const MOST_PARTS: usize = 20_000;
 ///
 /// Takes the parent and the partition (NULL: the first that is wider than its first period). Reads the oldest row (one probe of an index on the
 /// key, or the whole partition). Takes no lock but `ACCESS SHARE`. Raises what `plan::key_of` raises, `42809` for what is no partition of it,
-/// `42P07` for a name that is taken, `55000` for a capture that was taken apart, `54000` for more than 20,000 periods.
+/// `42P07` for a name that is taken, `55000` for a capture that was taken apart, `54000` for more than 20,000 periods, or more than the server has locks for.
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.plan_split_partition(parent regclass, partition regclass DEFAULT NULL) RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 500 LANGUAGE c
@@ -70,6 +70,13 @@ fn plan_split_partition(
             return Ok(split::finish(&target.parent, &found));
         }
         let source = named.qualified();
+        let room = catalog::one::<i64>(
+            "SELECT current_setting('max_locks_per_transaction')::int8 * (SELECT sum(current_setting(s.name)::int8)::int8 FROM \
+             unnest('{max_connections,max_prepared_transactions,max_worker_processes,autovacuum_max_workers,max_wal_senders}'::text[]) s (name))",
+            &[],
+        )?;
+        let indexes = target.parent.indexes.len();
+        split::room_for_locks(&source, &target.parent.qualified(), parts.len(), indexes, room.unwrap_or(i64::MAX))?;
         if let Some((_, what)) = bound_to(&[wide.table], table)? {
             return Err(split::not_carried(&source, &target.parent.qualified(), &what));
         }

@@ -76,8 +76,14 @@ fn plan_unpartition_table(
             &[table.into()],
         )?;
         let storage = largest.map(split::storage_of).transpose()?.unwrap_or_default();
+        let known = catalog::one::<String>(
+            "SELECT array_agg(format('%s/%s', c.oid, c.relfilenode) ORDER BY c.oid)::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+             WHERE i.inhparent = $1",
+            &[table.into()],
+        )?;
+        let known = known.unwrap_or_else(|| "{}".to_owned());
         let guard = guard(table, &parent, &key.column, &seen)?;
-        unpartition::unpartition(&parent, &found, key, &guard, &left, &storage)
+        unpartition::unpartition(&parent, &found, key, (&guard, &known), &left, &storage)
     };
     plan_rows(steps().or_raise())
 }

@@ -294,7 +294,7 @@ impl Model {
             ("DROP", "TRIGGER") => self.captured = None,
             ("LOCK", "TABLE") => assert!(self.tables.contains_key(names[0]), "{statement}"),
             ("SET", "TRANSACTION")
-            | ("SELECT", "eventkit.expect_captured" | "guard" | "pg_catalog.count")
+            | ("SELECT", "eventkit.expect_captured" | "eventkit.expect_partitions" | "guard" | "pg_catalog.count")
             | ("CREATE" | "DROP", "FUNCTION")
             | ("COMMENT", "ON")
             | ("ANALYZE" | "CALL", _) => {}
@@ -463,7 +463,7 @@ proptest! {
                 function: model.captured.is_some().then(|| format!("{}()", split::capture_of(SCHEMA, NAME))),
                 plain: found(qualified(SCHEMA, &unpartition::plain_name(&parent))),
             };
-            let steps = unpartition(&parent, &dependents(), &key, "SELECT guard", &left, &Storage::default()).unwrap();
+            let steps = unpartition(&parent, &dependents(), &key, ("SELECT guard", "{}"), &left, &Storage::default()).unwrap();
             let exchange = steps.iter().filter(|s| s.statement.as_deref() == Some("COMMIT")).count();
             let stop = stops.next().filter(|stop| *stop + 2 < exchange);
             model.carry_out(&steps, &mut writes, stop.unwrap_or(usize::MAX));

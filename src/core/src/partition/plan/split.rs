@@ -449,6 +449,26 @@ pub fn not_a_partition(found: &str, parent: &str) -> Error {
     .hint(format!("See them with: SELECT * FROM eventkit.partitions WHERE parent = {}::regclass.", literal(parent)))
 }
 
+/// Checks that the server has room for the locks of the exchange, which is one transaction. Takes the parts, the indexes of each, and the locks
+/// that the server has room for. Raises `54000`. O(1).
+pub fn room_for_locks(partition: &str, parent: &str, parts: usize, indexes: usize, room: i64) -> Result<()> {
+    // Of each part the table, its indexes and the CHECK that goes.
+    let needed = i64::try_from(parts.saturating_mul(indexes.saturating_add(2))).unwrap_or(i64::MAX);
+    if needed <= room {
+        return Ok(());
+    }
+    Err(Error::new(
+        Condition::ProgramLimitExceeded,
+        format!("partition {partition} has {parts} parts: their exchange takes about {needed} locks, and the server has room for {room}"),
+    )
+    .detail("All parts take their place in one transaction, so that nobody sees a row twice or not at all.")
+    .hint(format!(
+        "Raise max_locks_per_transaction {} times and restart the server, or split into longer periods: CALL eventkit.manage_partitions({}, period => '1 month').",
+        needed.saturating_div(room.max(1)).saturating_add(1),
+        literal(parent)
+    )))
+}
+
 /// `0A000`: something is bound to the partition itself, which is dropped.
 #[must_use]
 pub fn not_carried(partition: &str, parent: &str, what: &str) -> Error {

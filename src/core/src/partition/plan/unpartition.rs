@@ -46,7 +46,7 @@ pub fn unpartition(
     parent: &Parent,
     found: &Dependents,
     key: &Key,
-    guard: &str,
+    (guard, known): (&str, &str),
     left: &Left,
     storage: &Storage,
 ) -> Result<Vec<Step>> {
@@ -105,6 +105,16 @@ pub fn unpartition(
     steps.push(Step::unseen(guard.to_owned(), &name, "under the locks all is still as it was when this was planned"));
     steps.push(split::still_captured(&name));
     steps.push(apply("the last changes"));
+    steps.push(Step::unseen(
+        format!(
+            "SELECT eventkit.expect_partitions({}::pg_catalog.regclass, {}::pg_catalog.regclass, {})",
+            literal(&name),
+            literal(&plain),
+            literal(known)
+        ),
+        &name,
+        "no partition has left with its rows, none has come with rows that are not in the copy",
+    ));
     for trigger in split::TRIGGERS {
         steps.push(exclusive(format!("DROP TRIGGER {trigger} ON {name}"), &name, "nothing is left to capture"));
     }
