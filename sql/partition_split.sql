@@ -193,7 +193,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.expect_partitions(regclass, regclass, text[]) IS
-'Raises an error when a parent has lost partitions that were copied, told as oid/relfilenode, or got others with rows that are not in the copy; unpartition_table calls it under its locks. SELECT eventkit.expect_partitions(''app.events'', ''app.visits_plain'', ''{}'')';
+'Raises an error when a parent has lost partitions that were copied, told as oid/relfilenode, or got others with rows that are not in the copy; unpartition_table calls it under its locks. SELECT eventkit.expect_partitions(''app.events'', ''app.events'', ''{}'')';
 
 CREATE FUNCTION eventkit.stop_capture("table" regclass, lock_timeout interval DEFAULT '2 seconds') RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql

@@ -451,8 +451,8 @@ fn rows_of_later_days_are_taken_while_it_is_proved() {
         &s,
         "SELECT min(statement) FROM eventkit.plan_convert_table('e', 'at', period => '1 hour', premake => 3) WHERE statement ~ 'NOT VALID'",
     );
-    s.query(&plan[0].replace("ADD CONSTRAINT", "DROP CONSTRAINT").split(" CHECK ").next().unwrap().to_owned()).unwrap();
-    s.query(&hours.split("; ").last().unwrap().to_owned()).unwrap();
+    s.query(plan[0].replace("ADD CONSTRAINT", "DROP CONSTRAINT").split(" CHECK ").next().unwrap()).unwrap();
+    s.query(&hours).unwrap();
     s.query("INSERT INTO e VALUES (5, now() + interval '6 days')").unwrap();
     // Managed before anything that takes long is proved.
     let at = |what: &str| {
