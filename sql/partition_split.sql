@@ -7,25 +7,38 @@ AS $$
 DECLARE
   columns text;
   sources text;
+  targets text;
   same text;
   change record;
   touched bigint;
   applied bigint := 0;
 BEGIN
-  SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum), string_agg(format('(c.changed).%I', a.attname), ', ' ORDER BY a.attnum)
-    INTO columns, sources
+  SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum), string_agg(format('(c.changed).%I', a.attname), ', ' ORDER BY a.attnum),
+      string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum)
+    INTO columns, sources, targets
     FROM pg_attribute a WHERE a.attrelid = part AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
-  -- Found by the primary key's columns where there is one; the whole row decides.
-  SELECT coalesce(string_agg(format('t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I', a.attname), ' AND '), format('t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I', key))
+  -- Found by the primary key's columns where there is one; the whole row decides, column by column of the same name: the order may be
+  -- another, and what is generated follows from the rest.
+  SELECT coalesce(string_agg(format('t.%1$I OPERATOR(%2$I.%3$s) (c.changed).%1$I', a.attname, n.nspname, q.oprname), ' AND '),
+      format('t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I', key))
     INTO same
-    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) WHERE i.indrelid = part AND i.indisprimary;
+    FROM pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY k (attnum, opclass, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    -- Equal as the index sees it, whose type may be one of an extension's.
+    JOIN pg_opclass oc ON oc.oid = k.opclass
+    JOIN pg_amop o ON o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype AND o.amoprighttype = oc.opcintype AND o.amopstrategy = 3
+    JOIN pg_operator q ON q.oid = o.amopopr
+    JOIN pg_namespace n ON n.oid = q.oprnamespace
+    WHERE i.indrelid = part AND i.indisprimary AND k.place <= i.indnkeyatts;
   SET CONSTRAINTS ALL DEFERRED;
   FOR change IN EXECUTE format('SELECT c.seq, c.added FROM %s c CROSS JOIN LATERAL (SELECT (c.changed).*) r WHERE %s ORDER BY c.seq', changes, replace(range, format('"%s"', replace(key, '"', '""')), format('r.%I', key)))
   LOOP
     IF change.added THEN
       EXECUTE format('INSERT INTO %s (%s) SELECT %s FROM %s c WHERE c.seq = $1', part, columns, sources, changes) USING change.seq;
     ELSE
-      EXECUTE format('DELETE FROM %1$s WHERE ctid = (SELECT t.ctid FROM %1$s t, %2$s c WHERE c.seq = $1 AND %3$s AND t.* OPERATOR(pg_catalog.*=) c.changed LIMIT 1)', part, changes, same)
+      EXECUTE format('DELETE FROM %1$s WHERE ctid = (SELECT t.ctid FROM %1$s t, %2$s c WHERE c.seq = $1 AND %3$s AND (ROW(%4$s)::record) OPERATOR(pg_catalog.*=) (ROW(%5$s)::record) LIMIT 1)',
+        part, changes, same, targets, sources)
         USING change.seq;
     END IF;
     GET DIAGNOSTICS touched = ROW_COUNT;
@@ -45,39 +58,175 @@ $$;
 COMMENT ON FUNCTION eventkit.apply_captured(regclass, regclass, name, text) IS
 'Applies the captured changes of a range to the copy of its rows, in their order, and returns how many; split_partition calls it. SELECT eventkit.apply_captured(''app.visits_changes'', ''app.visits'', ''at'', ''"at" IS NOT NULL'')';
 
+CREATE FUNCTION eventkit.capture_state("table" regclass, OUT captured boolean, OUT log regclass, OUT function regprocedure, OUT whole boolean)
+VOLATILE PARALLEL UNSAFE COST 1000 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  state record;
+BEGIN
+  -- The triggers on its partitions are copies of its own.
+  SELECT t.oid, t.tgfoid, l.oid AS log, l.oid IS NOT NULL
+      AND 2 = (SELECT count(*) FROM pg_trigger o WHERE o.tgrelid = c.oid AND o.tgfoid = t.tgfoid AND o.tgname IN ('eventkit_capture', 'eventkit_truncate')
+        -- What was changed since they were made together shows another transaction.
+        AND o.tgenabled = 'A' AND o.xmin = p.xmin)
+      AND NOT EXISTS (SELECT FROM pg_trigger o WHERE o.tgparentid = t.oid AND o.tgenabled <> 'A') AS whole
+    INTO state
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('eventkit_capture', 'eventkit_truncate') AND t.tgparentid = 0
+    JOIN pg_proc p ON p.oid = t.tgfoid
+    LEFT JOIN LATERAL (
+      SELECT r.oid FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind = 'r'
+      WHERE a.atttypid = c.reltype AND a.attname = 'changed'
+        AND obj_description(r.oid, 'pg_class') = format('changes captured by eventkit from "%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
+      ORDER BY r.oid LIMIT 1) l ON true
+    WHERE c.oid = "table"
+    ORDER BY t.tgname LIMIT 1;
+  captured := FOUND;
+  log := state.log;
+  function := state.tgfoid;
+  whole := coalesce(state.whole, false);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.capture_state(regclass) IS
+'Tells whether changes of a table are captured for a split_partition or unpartition_table, where they are kept, by which function, and whether nobody has touched it since. SELECT * FROM eventkit.capture_state(''app.taps'')';
+
+CREATE FUNCTION eventkit.copies_of("table" regclass) RETURNS SETOF regclass
+VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN QUERY
+    SELECT o.oid::regclass
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+      AND starts_with(d.description, format('filled by eventkit from "%s"."%s":', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""')))
+    JOIN pg_class o ON o.oid = d.objoid AND o.relkind = 'r' AND NOT o.relispartition
+    WHERE c.oid = "table"
+    ORDER BY o.relname;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.copies_of(regclass) IS
+'Lists the copies of a table''s rows that a split_partition or unpartition_table has made and that have not taken their place. SELECT eventkit.copies_of(''app.visits'')';
+
+CREATE FUNCTION eventkit.expect_captured("table" regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT (SELECT s.whole FROM eventkit.capture_state("table") s) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('the capture of changes of %s is not whole', "table"),
+      DETAIL = 'A trigger of it was disabled, changed or dropped, or what it writes to was: rows may have changed unseen since they were copied.',
+      HINT = format('Begin anew: SELECT eventkit.stop_capture(%L); then call again.', "table");
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.expect_captured(regclass) IS
+'Raises an error when the triggers that capture the changes of a table are not as they were made; split_partition calls it under its locks. SELECT eventkit.expect_captured(''app.taps'')';
+
+CREATE FUNCTION eventkit.expect_copied(source regclass, part regclass, changes regclass, key name, range text) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+-- Policies that bind the caller would hide rows: an error instead.
+SET search_path = pg_catalog, pg_temp SET row_security = off
+AS $$
+DECLARE
+  there bigint;
+  copied bigint;
+  captured bigint;
+BEGIN
+  -- One statement sees one moment: what is committed in the source is either in the copy or captured.
+  EXECUTE format('SELECT (SELECT count(*) FROM %s WHERE %s), (SELECT count(*) FROM %s), '
+      '(SELECT coalesce(sum(CASE WHEN c.added THEN 1 ELSE -1 END), 0) FROM %s c CROSS JOIN LATERAL (SELECT (c.changed).*) r WHERE %s)',
+    source, range, part, changes, replace(range, format('"%s"', replace(key, '"', '""')), format('r.%I', key)))
+    INTO there, copied, captured;
+  IF there <> copied + captured THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('%s holds %s rows of %s, its copy %s with what was captured since', source, there, part, copied + captured),
+      DETAIL = 'Rows have changed past the triggers that capture changes, or somebody has changed the copy.',
+      HINT = format('Begin anew: SELECT eventkit.stop_capture(%L); then call again.', source);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.expect_copied(regclass, regclass, regclass, name, text) IS
+'Raises an error when a copy, with the changes captured since, has not as many rows as its range of the source; split_partition calls it before the exchange. SELECT eventkit.expect_copied(''app.visits'', ''app.visits_plain'', ''app.visits_changes'', ''at'', ''true'')';
+
+CREATE FUNCTION eventkit.expect_partitions(parent regclass, plain regclass, known text[]) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET row_security = off
+AS $$
+DECLARE
+  now_there CONSTANT text[] := ARRAY(
+    SELECT format('%s/%s', c.oid, c.relfilenode) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = parent);
+  part record;
+  there bigint;
+  copied bigint;
+  trouble text;
+BEGIN
+  IF NOT known <@ now_there THEN
+    trouble := format('partitions of %s have left it or were emptied or rewritten meanwhile', parent);
+  END IF;
+  -- One that is made by itself is empty at first, and its rows are captured; one that was filled before is not.
+  FOR part IN
+    SELECT c.oid::regclass AS name, coalesce(pg_get_partition_constraintdef(c.oid), 'true') AS bound
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = parent AND format('%s/%s', c.oid, c.relfilenode) <> ALL (known) AND trouble IS NULL
+  LOOP
+    EXECUTE format('SELECT (SELECT count(*) FROM %s), (SELECT count(*) FROM %s WHERE %s)', part.name, plain, part.bound) INTO there, copied;
+    IF there <> copied THEN
+      trouble := format('partition %s was attached to %s meanwhile with rows', part.name, parent);
+    END IF;
+  END LOOP;
+  IF trouble IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+      MESSAGE = trouble,
+      DETAIL = 'The copy has other rows than the partitions.',
+      HINT = format('Call again, all is copied anew. If it was eventkit.maintain, end that first: CALL eventkit.unmanage_partitions(%L).', parent);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.expect_partitions(regclass, regclass, text[]) IS
+'Raises an error when a parent has lost partitions that were copied, told as oid/relfilenode, or got others with rows that are not in the copy; unpartition_table calls it under its locks. SELECT eventkit.expect_partitions(''app.events'', ''app.events'', ''{}'')';
+
 CREATE FUNCTION eventkit.stop_capture("table" regclass, lock_timeout interval DEFAULT '2 seconds') RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 DECLARE
+  state record;
   statements text[];
-  copies text;
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($2), true);
   PERFORM eventkit.check_owner("table", 'table');
-  SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, "table") ORDER BY t.tgname)
-      || array_agg(DISTINCT format('DROP FUNCTION %s', t.tgfoid::regprocedure))
-      || array_agg(DISTINCT format('DROP TABLE %s', l.oid::regclass))
-    INTO statements
-    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    JOIN pg_attribute a ON a.atttypid = c.reltype AND a.attname = 'changed' JOIN pg_class l ON l.oid = a.attrelid AND l.relname ~ '_changes$'
-    WHERE t.tgrelid = "table" AND t.tgname IN ('eventkit_capture', 'eventkit_truncate');
-  IF statements IS NULL THEN
+  SELECT s.* INTO state FROM eventkit.capture_state("table") s;
+  statements := ARRAY(
+    SELECT format('DROP TRIGGER %I ON %s', t.tgname, "table") FROM pg_trigger t
+      WHERE t.tgrelid = "table" AND t.tgname IN ('eventkit_capture', 'eventkit_truncate') AND t.tgparentid = 0 ORDER BY t.tgname)
+    || CASE WHEN state.captured THEN format('DROP FUNCTION %s', state.function) END
+    || CASE WHEN state.log IS NOT NULL THEN format('DROP TABLE %s', state.log) END
+    || ARRAY(SELECT format('DROP TABLE %s', c) FROM eventkit.copies_of("table") c)
+    || ARRAY(
+      SELECT format('ALTER TABLE %s DROP CONSTRAINT partition_excludes_split', k.conrelid::regclass)
+      FROM pg_inherits i JOIN pg_partitioned_table p ON p.partrelid = i.inhparent JOIN pg_constraint k ON k.conrelid = p.partdefid
+      WHERE i.inhrelid = "table" AND k.conname = 'partition_excludes_split');
+  statements := array_remove(statements, NULL);
+  IF statements = '{}' THEN
     RAISE NOTICE 'no changes of % are captured', "table";
     RETURN;
   END IF;
   PERFORM eventkit.execute_with_retries(statements);
-  SELECT string_agg(o.oid::regclass::text, ', ' ORDER BY o.relname) INTO copies
-    FROM pg_class c JOIN pg_class o ON o.relnamespace = c.relnamespace AND o.relkind = 'r' AND NOT o.relispartition
-    WHERE c.oid = "table" AND (o.relname ~ '_plain$' OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = o.oid AND k.conname = 'partition_bound'));
-  IF copies IS NOT NULL THEN
-    RAISE NOTICE 'copies may be left: %', copies;
-  END IF;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.stop_capture(regclass, interval) IS
-'Ends the capture of changes of a table that a split_partition (name the partition) or unpartition_table has left which is not to be repeated, and names the copies that are left. SELECT eventkit.stop_capture(''app.visits'')';
+'Gives up a split_partition (name the partition) or unpartition_table that was stopped: changes of the table are captured no more, and the copies of its rows are dropped. SELECT eventkit.stop_capture(''app.visits'')';
 
 CREATE PROCEDURE eventkit.run_copying_plan(planned eventkit.plan_step[], parent text, lock_timeout interval, what text)
 LANGUAGE plpgsql

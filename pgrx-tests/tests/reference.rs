@@ -290,7 +290,18 @@ const FIXTURES: &str = r#"
     INSERT INTO app.orders (at) VALUES (now() - interval '3 days');
     CREATE TABLE app.visits (at timestamptz NOT NULL);
     CREATE TABLE app.visits_changes (seq bigint, added boolean, changed app.visits);
+    CREATE TABLE app.visits_plain (LIKE app.visits);
 "#;
+
+/// A capture as a split makes one: in one transaction.
+const CAPTURED: &str = r#"
+    CREATE TABLE app.taps (at timestamptz NOT NULL);
+    CREATE TABLE app.taps_changes (seq bigint, added boolean, changed app.taps);
+    COMMENT ON TABLE app.taps_changes IS 'changes captured by eventkit from "app"."taps"';
+    CREATE FUNCTION app.taps_capture() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER eventkit_capture AFTER INSERT ON app.taps FOR EACH ROW EXECUTE FUNCTION app.taps_capture();
+    CREATE TRIGGER eventkit_truncate BEFORE TRUNCATE ON app.taps EXECUTE FUNCTION app.taps_capture();
+    ALTER TABLE app.taps ENABLE ALWAYS TRIGGER eventkit_capture, ENABLE ALWAYS TRIGGER eventkit_truncate"#;
 
 #[test]
 fn every_call_in_a_comment_runs() {
@@ -300,6 +311,7 @@ fn every_call_in_a_comment_runs() {
     for statement in FIXTURES.split(';') {
         client.batch_execute(statement).unwrap();
     }
+    client.batch_execute(CAPTURED).unwrap();
     let mut described: Vec<(String, String)> =
         routines(&mut client).into_iter().map(|routine| (routine.name, routine.comment)).collect();
     described.dedup();

@@ -10,6 +10,7 @@ use eventkit_core::partition::calendar::Calendar;
 use eventkit_core::partition::error;
 use eventkit_core::partition::key::{Key, KeyUnit};
 use eventkit_core::partition::name::literal;
+use eventkit_core::partition::period::Period;
 use eventkit_core::partition::plan::convert::{self, Dependents, Told};
 use eventkit_core::partition::settings::{self, Rest, Settings};
 use eventkit_core::partition::snapshot::Parent;
@@ -100,7 +101,7 @@ fn plan_convert_table(
         of.settings = Some(told.clone());
         settings::steps(&of, &told, &rest)?;
         let until = adopt_until.map(|until| until.micros("adopt_until")).transpose()?;
-        let bound = Bound { from: i64::MIN, to: end(&of, &key, &told, until)? };
+        let bound = Bound { from: i64::MIN, to: end(&of, &key, &told, rest.premake, until)? };
         convert::convert(&of, &found, Told { key: &key, bound, guard: &guard, manage: &manage })
     };
     plan_rows(steps().or_raise())
@@ -116,8 +117,9 @@ pub fn guard(table: Oid, of: &Parent, key: &str, seen: &str) -> Result<String> {
     ))
 }
 
-/// The first time behind the adopted partition: the end of the period of the newest row, or of a day from now if that is later.
-fn end(table: &Parent, key: &Key, told: &Settings, until: Option<i64>) -> Result<i64> {
+/// The first time behind the adopted partition. Rows from there on are refused while the bound is proved, which may take days: it is the end of
+/// the period that lies as many behind the newest row, or behind now if that is later, as are made ahead, and a week at least.
+fn end(table: &Parent, key: &Key, told: &Settings, premake: i32, until: Option<i64>) -> Result<i64> {
     let clock = ServerClock::of(&told.time_zone);
     let calendar = Calendar::new(told.length()?, &clock);
     if let Some(until) = until {
@@ -125,7 +127,17 @@ fn end(table: &Parent, key: &Key, told: &Settings, until: Option<i64>) -> Result
         let (from, to) = key.range_of(&period);
         return Ok(if period.from == until { from } else { to });
     }
-    let ahead = key.range_of(&calendar.of_instant(catalog::now()?.saturating_add(DAY))?).1;
+    let far = |mut period: Period| -> Result<i64> {
+        let least = key.range_of(&period).1.saturating_add(7 * DAY);
+        let mut ahead = 0;
+        while ahead < premake || key.range_of(&period).1 < least {
+            period = calendar.next(&period)?;
+            ahead += 1;
+        }
+        Ok(key.range_of(&period).1)
+    };
+    let now = calendar.of_instant(catalog::now()?)?;
+    let present = key.range_of(&now).1;
     let last = key.range_of(&calendar.of_instant(catalog::newest_instant()?)?).1;
     let name = table.qualified();
     let beyond = Bound { from: last, to: i64::MAX }.inside(key)?;
@@ -133,11 +145,10 @@ fn end(table: &Parent, key: &Key, told: &Settings, until: Option<i64>) -> Result
         return Err(convert::rows_far_ahead(&name, &beyond));
     }
     let column = eventkit_core::partition::name::identifier(&key.column);
-    let range = Bound { from: ahead, to: last }.inside(key)?;
+    let range = Bound { from: present, to: last }.inside(key)?;
     let newest = format!("SELECT {} FROM {name} WHERE {range} ORDER BY {column} DESC LIMIT 1", key.time_expression()?);
-    let Some(newest) = catalog::one::<i64>(&newest, &[])? else { return Ok(ahead) };
-    let period = if key.key_type.is_shown() { calendar.of_shown(newest)? } else { calendar.of_instant(newest)? };
-    Ok(key.range_of(&period).1)
+    let Some(newest) = catalog::one::<i64>(&newest, &[])? else { return far(now) };
+    far(if key.key_type.is_shown() { calendar.of_shown(newest)? } else { calendar.of_instant(newest)? })
 }
 
 fn manage_call(table: &Parent, told: &Settings, rest: &Rest, unit: Option<KeyUnit>) -> String {
@@ -162,8 +173,8 @@ fn manage_call(table: &Parent, told: &Settings, rest: &Rest, unit: Option<KeyUni
 fn fingerprint(table: Oid, seen: &str) -> Result<String> {
     // What the conversion itself changes before the hand-over does not count.
     let text = catalog::one::<String>(
-        "SELECT md5(($2::jsonb - '{key,bound_left,taken}'::text[] - (CASE WHEN $2::jsonb ->> 'partitioned' = 'true' THEN 'refusals' ELSE '' END))::text || \
-         (SELECT coalesce(string_agg(i.inhrelid || ' ' || c.relfilenode, ' ' ORDER BY i.inhrelid), '') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1) || (SELECT jsonb_agg(jsonb_build_array(a.attname, a.atttypid, a.atttypmod, \
+        "SELECT md5(($2::jsonb - '{key,bound_left,taken,partitions}'::text[] - (CASE WHEN $2::jsonb ->> 'partitioned' = 'true' THEN 'refusals' ELSE '' END))::text || \
+         (SELECT jsonb_agg(jsonb_build_array(a.attname, a.atttypid, a.atttypmod, \
          a.attcollation, a.attidentity, a.attgenerated, a.attisdropped, pg_get_expr(d.adbin, d.adrelid)) ORDER BY a.attnum) \
          FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = $1 AND a.attnum > 0)::text \
          || (SELECT coalesce(string_agg(pg_get_constraintdef(k.oid), ' ' ORDER BY k.conname), '') FROM pg_constraint k \

@@ -86,8 +86,11 @@ WITH it AS (
     AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM it JOIN pg_class l ON l.oid = d.objid AND l.relnamespace = it.relnamespace AND l.relname ~ '_changes$'
       JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum = d.objsubid AND a.attname = 'changed' WHERE it.relkind = 'p'))
   UNION ALL SELECT 5, format('%s names it', pg_describe_object(d.classid, d.objid, 0)),
-    'Changes would be published under the names of partitions, which a subscriber may not have.', 'Take it out of the publication, convert, and put it back with publish_via_partition_root = true.'
-  FROM needs d WHERE d.classid = 'pg_publication_rel'::regclass
+    CASE WHEN p.pubviaroot THEN 'A publication names a table by its address, which stays with the old rows: those of other partitions would not be published.'
+      ELSE 'Changes would be published under the names of partitions, which a subscriber may not have.' END,
+    CASE WHEN p.pubviaroot THEN 'Take it out of the publication while nobody writes, convert, and put it back.'
+      ELSE 'Take it out of the publication while nobody writes, convert, and put it back with publish_via_partition_root = true.' END
+  FROM needs d JOIN pg_publication_rel r ON d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid JOIN pg_publication p ON p.oid = r.prpubid
   UNION ALL SELECT 5, format('publication %I holds all tables', p.pubname),
     'Changes would be published under the names of partitions, which a subscriber may not have.', format('Publish as the parent: ALTER PUBLICATION %I SET (publish_via_partition_root = true).', p.pubname)
   FROM it JOIN pg_publication p ON NOT p.pubviaroot AND (p.puballtables OR EXISTS (SELECT FROM pg_publication_namespace s WHERE s.pnpubid = p.oid AND s.pnnspid = it.relnamespace))
@@ -141,6 +144,7 @@ WITH it AS (
 SELECT jsonb_build_object(
   'refusals', (SELECT coalesce(jsonb_agg(jsonb_build_array(r.what, r.why, r.hint) ORDER BY r.rank, r.what), '[]') FROM refusals r),
   'partitioned', it.relkind = 'p',
+  'access_method', CASE WHEN it.relkind = 'r' AND current_setting('server_version_num')::int >= 170000 THEN (SELECT m.amname FROM pg_am m WHERE m.oid = it.relam AND m.amname <> 'heap') END,
   'key', (SELECT jsonb_build_object('column', a.attname, 'nullable', NOT a.attnotnull, 'generated', a.attgenerated <> '',
       'shown', format_type(a.atttypid, a.atttypmod), 'type', CASE a.atttypid WHEN 'date'::regtype THEN 'date' WHEN 'timestamp'::regtype THEN 'timestamp'
         WHEN 'timestamptz'::regtype THEN 'timestamptz' WHEN 'int8'::regtype THEN 'bigint' WHEN 'uuid'::regtype THEN 'uuid' END)
@@ -160,10 +164,7 @@ SELECT jsonb_build_object(
           CASE WHEN x.condeferrable THEN ' DEFERRABLE' END, CASE WHEN x.condeferred THEN ' INITIALLY DEFERRED' END) END END,
       'deferrable', concat(CASE WHEN x.condeferrable THEN ' DEFERRABLE' END, CASE WHEN x.condeferred THEN ' INITIALLY DEFERRED' END),
       'longer', l.relname,
-      'wanted', CASE WHEN x.lacks_key AND l.indexrelid IS NULL THEN format('CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s, %I)', it.shown,
-        (SELECT string_agg(pg_get_indexdef(x.indexrelid, o, false), ', ' ORDER BY o) FROM generate_series(1, x.indnkeyatts) o), $2)
-        || coalesce(' INCLUDE (' || (SELECT string_agg(pg_get_indexdef(x.indexrelid, o, false), ', ' ORDER BY o) FROM generate_series(x.indnkeyatts + 1, x.indnatts) o) || ')', '')
-        || coalesce(' WHERE ' || pg_get_expr(x.indpred, x.indrelid), '') END,
+      'wanted', CASE WHEN x.lacks_key AND l.indexrelid IS NULL THEN jsonb_build_array(format('CREATE UNIQUE INDEX CONCURRENTLY ON %s ', it.shown), format(', %I', $2)) END,
       'tablespace', (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = x.reltablespace),
       'replica_identity', x.indisreplident,
       'comment', obj_description(x.indexrelid, 'pg_class'),
@@ -178,7 +179,8 @@ SELECT jsonb_build_object(
   'partitions', (SELECT coalesce(jsonb_agg(jsonb_build_array(pn.nspname, p.relname) ORDER BY p.oid), '[]')
     FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE it.relkind = 'p' AND i.inhparent = it.oid),
   'referencing', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint'),
-      'schema', k.nspname, 'table', k.relname, 'validated', k.convalidated, 'enforced', k.enforced) ORDER BY k.conrelid, k.conname), '[]')
+      'schema', k.nspname, 'table', k.relname, 'validated', k.convalidated, 'enforced', k.enforced,
+      'at_once', k.relkind = 'p' AND current_setting('server_version_num')::int < 180000) ORDER BY k.conrelid, k.conname), '[]')
     FROM referencing k),
   'triggers', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', t.tgname, 'definition', pg_get_triggerdef(t.oid), 'comment', obj_description(t.oid, 'pg_trigger'),
       'enabled', CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' END) ORDER BY t.tgname), '[]')

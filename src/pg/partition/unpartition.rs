@@ -2,10 +2,9 @@
 
 use super::convert::{dependents, guard};
 use super::plans::plan_rows;
-use super::{catalog, given};
+use super::{catalog, given, split};
 use crate::pg::raise::OrRaise;
 use eventkit_core::error::Result;
-use eventkit_core::partition::error;
 use eventkit_core::partition::name::qualified;
 use eventkit_core::partition::plan::{self, unpartition};
 use eventkit_core::partition::snapshot::Refusal;
@@ -47,17 +46,44 @@ fn plan_unpartition_table(
         }
         let key = plan::key_of(&parent)?;
         let (found, seen) = dependents(table, &key.column, true)?;
-        let exists = |name: String| -> Result<bool> {
-            let name = qualified(&parent.schema, &name);
-            Ok(catalog::one::<bool>("SELECT to_regclass($1) IS NOT NULL", &[name.into()])?.unwrap_or(false))
-        };
-        let left = exists(unpartition::log_name(&parent))?;
-        if !left && exists(unpartition::plain_name(&parent))? {
-            let name = qualified(&parent.schema, &unpartition::plain_name(&parent));
-            return Err(error::name_taken(&name, &parent.qualified()));
+        let name = parent.qualified();
+        let partitions = catalog::one::<Vec<Oid>>(
+            "SELECT array_agg(i.inhrelid ORDER BY i.inhrelid) FROM pg_inherits i WHERE i.inhparent = $1",
+            &[table.into()],
+        )?;
+        if let Some((partition, what)) = split::bound_to(&partitions.unwrap_or_default(), table)? {
+            return Err(plan::split::not_carried(&partition, &name, &what));
         }
+        let state = split::capture_state(table)?;
+        let plain = qualified(&parent.schema, &unpartition::plain_name(&parent));
+        let copies = split::copies_of(table)?;
+        let left = unpartition::Left {
+            captured: state.captured,
+            log: state.log,
+            function: state.function,
+            plain: copies.iter().any(|(_, copy, _)| *copy == plain).then(|| plain.clone()),
+        };
+        if let Some(other) = split::captured_partition(table)? {
+            return Err(plan::split::captured_by_another(&name, &other));
+        }
+        let log = qualified(&parent.schema, &unpartition::log_name(&parent));
+        let function = plan::split::capture_of(&parent.schema, &parent.name);
+        split::names_are_free(&name, &[&log, &plain], &function, &left)?;
+        // The largest partition tells how the rows are stored; the parent cannot.
+        let largest = catalog::one::<Oid>(
+            "SELECT c.oid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relkind = 'r' WHERE i.inhparent = $1 \
+             ORDER BY pg_relation_size(c.oid) DESC, c.oid LIMIT 1",
+            &[table.into()],
+        )?;
+        let storage = largest.map(split::storage_of).transpose()?.unwrap_or_default();
+        let known = catalog::one::<String>(
+            "SELECT array_agg(format('%s/%s', c.oid, c.relfilenode) ORDER BY c.oid)::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+             WHERE i.inhparent = $1",
+            &[table.into()],
+        )?;
+        let known = known.unwrap_or_else(|| "{}".to_owned());
         let guard = guard(table, &parent, &key.column, &seen)?;
-        unpartition::unpartition(&parent, &found, key, &guard, left)
+        unpartition::unpartition(&parent, &found, key, (&guard, &known), &left, &storage)
     };
     plan_rows(steps().or_raise())
 }

@@ -3,6 +3,7 @@
 mod adopt;
 mod attach;
 pub mod convert;
+pub mod copies;
 mod foreign_keys;
 mod like;
 pub mod split;

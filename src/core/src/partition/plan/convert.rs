@@ -50,12 +50,12 @@ pub fn convertible(
         return Err(refuse::not_carried(&name, what, why, hint));
     }
     for index in found.indexes.iter().filter(|index| index.lacks_key) {
-        let wanted = index.wanted.as_deref().unwrap_or("which is there");
+        let wanted = index.wanted().unwrap_or_else(|| "which is there".to_owned());
         if !extend_keys {
-            return Err(refuse::keys_lack_column(&name, &identifier(&index.name), &quoted, wanted));
+            return Err(refuse::keys_lack_column(&name, &identifier(&index.name), &quoted, &wanted));
         }
         if index.longer.is_none() {
-            return Err(refuse::longer_missing(&name, &identifier(&index.name), &quoted, wanted));
+            return Err(refuse::longer_missing(&name, &identifier(&index.name), &quoted, &wanted));
         }
     }
     Ok(Key { column: column.column.clone(), key_type, unit })
@@ -90,7 +90,7 @@ pub fn convert(table: &Parent, found: &Dependents, told: Told<'_>) -> Result<Vec
         "under the locks all is still as it was when this was planned",
     ));
     steps.extend(away(table, found, &name, &adopted, &mut taken));
-    steps.extend(parent(table, told.key, &name, &adopted));
+    steps.extend(parent(table, found, told.key, &name, &adopted));
     steps.extend(over(table, found, &name, &adopted, Indexes::ToMake)?);
     steps.push(Step::unseen(
         format!("ALTER TABLE {name} ATTACH PARTITION {adopted} {}", told.bound.for_values(told.key)?),
@@ -118,11 +118,7 @@ pub fn finish(table: &Parent, found: &Dependents, manage: &str) -> Vec<Step> {
     if table.settings.is_some() && found.referencing.is_empty() {
         return vec![Step::nothing(&name, format!("{name} is partitioned and managed already"))];
     }
-    let mut steps = rest(&found, manage, &name);
-    if table.settings.is_some() {
-        steps.truncate(2 * found.referencing.len());
-    }
-    steps
+    if table.settings.is_some() { proofs_of_keys(&found) } else { rest(&found, manage, &name) }
 }
 
 fn apart(name: &str, taken: &mut Vec<String>) -> String {
@@ -141,7 +137,11 @@ fn proofs(found: &Dependents, told: Told<'_>, name: &str) -> Result<Vec<Step>> {
     }
     steps.push(exclusive(
         format!("ALTER TABLE {name} ADD CONSTRAINT {check} CHECK ({}) NOT VALID", told.bound.check(told.key)?),
-        "equals the bound of the adopted partition; no row is read, new ones are checked",
+        &format!(
+            "equals the bound of the adopted partition; no row is read; new ones from {} on are refused until the table is partitioned and has \
+             partitions for them (adopt_until moves that limit)",
+            told.key.constant(told.bound.to)?
+        ),
     ));
     steps.push(Step::commit(name));
     steps.push(Step::locking(
@@ -211,13 +211,14 @@ pub(super) fn locks(table: &Parent, found: &Dependents, name: &str) -> Vec<Step>
 }
 
 /// The partitioned table with columns, owner and rights of the old one.
-fn parent(table: &Parent, key: &Key, name: &str, adopted: &str) -> Vec<Step> {
+fn parent(table: &Parent, found: &Dependents, key: &Key, name: &str, adopted: &str) -> Vec<Step> {
     let space = table.tablespace.as_ref().map(|t| format!(" TABLESPACE {}", identifier(t))).unwrap_or_default();
+    let method = found.access_method.as_ref().map(|m| format!(" USING {}", identifier(m))).unwrap_or_default();
     let mut steps = vec![
         Step::unseen(
             format!(
                 "CREATE TABLE {name} (LIKE {adopted} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE \
-                 INCLUDING COMPRESSION INCLUDING COMMENTS) PARTITION BY RANGE ({}){space}",
+                 INCLUDING COMPRESSION INCLUDING COMMENTS) PARTITION BY RANGE ({}){method}{space}",
                 identifier(&key.column)
             ),
             name,
@@ -234,8 +235,29 @@ fn parent(table: &Parent, key: &Key, name: &str, adopted: &str) -> Vec<Step> {
     steps
 }
 
-/// What is done when the new parent stands and others use it.
+/// What is done when the new parent stands and others use it: it is managed before anything that takes long.
 fn rest(found: &Dependents, manage: &str, name: &str) -> Vec<Step> {
+    let mut steps = vec![
+        Step::locking(
+            manage.to_owned(),
+            Lock::ShareUpdateExclusive,
+            name,
+            "writes the settings down and makes the partitions behind the adopted one, each in a transaction",
+        ),
+        Step::commit(name),
+    ];
+    steps.extend(proofs_of_keys(found));
+    steps.push(Step::locking(
+        format!("ANALYZE {name}"),
+        Lock::ShareUpdateExclusive,
+        name,
+        "statistics of the whole, which autovacuum does not gather for a partitioned table",
+    ));
+    steps.push(Step::commit(name));
+    steps
+}
+
+fn proofs_of_keys(found: &Dependents) -> Vec<Step> {
     let mut steps = Vec::new();
     for key in found.referencing.iter().filter(|key| key.enforced) {
         let table = qualified(&key.schema, &key.table);
@@ -247,19 +269,6 @@ fn rest(found: &Dependents, manage: &str, name: &str) -> Vec<Step> {
         ));
         steps.push(Step::commit(table));
     }
-    steps.push(Step::locking(
-        format!("ANALYZE {name}"),
-        Lock::ShareUpdateExclusive,
-        name,
-        "statistics of the whole, which autovacuum does not gather for a partitioned table",
-    ));
-    steps.push(Step::commit(name));
-    steps.push(Step::locking(
-        manage.to_owned(),
-        Lock::ShareUpdateExclusive,
-        name,
-        "writes the settings down and makes the partitions behind the adopted one, each in a transaction",
-    ));
     steps
 }
 

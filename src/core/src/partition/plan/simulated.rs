@@ -2,9 +2,10 @@
 //! no row is lost or doubled, every part holds its own, and the locks come first.
 
 use super::convert::{Dependents, Told, convert};
-use super::split::{Part, split};
+use super::copies::Storage;
+use super::split::{Part, Standing, split};
 use super::tests::parent as plain_parent;
-use super::unpartition::unpartition;
+use super::unpartition::{Left, unpartition};
 use super::*;
 use crate::partition::key::{KeyType, KeyUnit};
 use crate::partition::name::{identifier, literal};
@@ -232,6 +233,17 @@ impl Model {
                     }
                 }
             }
+            ("SELECT", "eventkit.expect_copied") => {
+                let bound = range(&tokens(texts[4]));
+                let captured: i64 = self
+                    .log
+                    .iter()
+                    .filter(|(_, (key, _))| inside(bound, *key))
+                    .map(|(added, _)| if *added { 1 } else { -1 })
+                    .sum();
+                let there = self.rows(texts[0]).iter().filter(|(key, _)| inside(bound, *key)).count();
+                assert_eq!(there as i64, self.tables[texts[1]].rows.len() as i64 + captured, "{statement}");
+            }
             ("ALTER", "TABLE") if has("ATTACH") => {
                 let limit = |word: &str, none: &str, end: i64| {
                     let at = words.iter().position(|w| *w == word).unwrap() + 2;
@@ -282,8 +294,9 @@ impl Model {
             ("DROP", "TRIGGER") => self.captured = None,
             ("LOCK", "TABLE") => assert!(self.tables.contains_key(names[0]), "{statement}"),
             ("SET", "TRANSACTION")
-            | ("SELECT", "guard" | "pg_catalog.count")
+            | ("SELECT", "eventkit.expect_captured" | "eventkit.expect_partitions" | "guard" | "pg_catalog.count")
             | ("CREATE" | "DROP", "FUNCTION")
+            | ("COMMENT", "ON")
             | ("ANALYZE" | "CALL", _) => {}
             ("ALTER", "TABLE") if has("TRIGGER") => {}
             _ => panic!("unknown: {statement}"),
@@ -347,6 +360,7 @@ fn dependents() -> Dependents {
     Dependents {
         refusals: vec![],
         partitioned: true,
+        access_method: None,
         key: None,
         bound_left: false,
         taken: vec![],
@@ -414,7 +428,8 @@ proptest! {
                 parts.push(Part { digits: to.to_string(), name, bound: Bound { from, to: *to }, filled });
                 from = *to;
             }
-            let steps = split(&parent, &dependents(), &key, &wide, &parts, captured).unwrap();
+            let standing = Standing { captured, ..Standing::default() };
+            let steps = split(&parent, &dependents(), &key, &wide, &parts, &standing).unwrap();
             let stop = stops.next().filter(|stop| *stop < 3 * parts.len());
             model.carry_out(&steps, &mut writes, stop.unwrap_or(usize::MAX));
             if stop.is_none() || !model.tables.contains_key(&wide.qualified()) {
@@ -440,13 +455,18 @@ proptest! {
         let (parent, mut writes, mut model) = (parent(), writes.into_iter(), model(&keys, Some(500)));
         let key = parent.key.clone().unwrap();
         let mut stops = stops.into_iter();
-        let mut left = false;
         loop {
-            let steps = unpartition(&parent, &dependents(), &key, "SELECT guard", left).unwrap();
+            let found = |name: String| model.tables.contains_key(&name).then_some(name);
+            let left = Left {
+                captured: model.captured.is_some(),
+                log: found(qualified(SCHEMA, &unpartition::log_name(&parent))),
+                function: model.captured.is_some().then(|| format!("{}()", split::capture_of(SCHEMA, NAME))),
+                plain: found(qualified(SCHEMA, &unpartition::plain_name(&parent))),
+            };
+            let steps = unpartition(&parent, &dependents(), &key, ("SELECT guard", "{}"), &left, &Storage::default()).unwrap();
             let exchange = steps.iter().filter(|s| s.statement.as_deref() == Some("COMMIT")).count();
             let stop = stops.next().filter(|stop| *stop + 2 < exchange);
             model.carry_out(&steps, &mut writes, stop.unwrap_or(usize::MAX));
-            left = true;
             if stop.is_none() {
                 break;
             }

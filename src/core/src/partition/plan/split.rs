@@ -6,14 +6,14 @@
 
 use super::super::backfill::copy_rows;
 use super::super::bound::Bound;
-use super::super::error;
 use super::super::key::Key;
 use super::super::name::{identifier, literal, qualified, suffixed};
 use super::super::snapshot::{Parent, Partition};
 use super::super::step::{Lock, Step};
 use super::convert::{Dependents, ForeignKey};
+use super::copies::{self, Storage};
 use super::{attach, foreign_keys, like};
-use crate::error::Result;
+use crate::error::{Condition, Error, Result};
 
 /// A table that takes the rows of a part of the wide partition.
 #[derive(Clone, Debug)]
@@ -28,6 +28,20 @@ pub struct Part {
     pub filled: bool,
 }
 
+/// What stands already, and how the parts shall be stored.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Whether changes of the wide partition are captured.
+    pub captured: bool,
+    /// Whether the default partition has the CHECK that says that it holds none of the rows.
+    pub excluded: bool,
+    /// How the rows of the wide partition are stored.
+    pub storage: Storage,
+}
+
+/// The CHECK by which the default partition is proved to hold none of the rows of the wide one, before anybody waits.
+const EXCLUDED: &str = "partition_excludes_split";
+
 /// The name of the table that keeps the changes of a partition while it is split.
 #[must_use]
 pub fn log_name(wide: &Partition) -> String {
@@ -37,17 +51,20 @@ pub fn log_name(wide: &Partition) -> String {
 /// The triggers by which changes are captured.
 pub(super) const TRIGGERS: [&str; 2] = ["eventkit_capture", "eventkit_truncate"];
 
-pub(super) fn log_of(name: &str) -> String {
+/// The name of the table that keeps the changes of a table.
+#[must_use]
+pub fn log_of(name: &str) -> String {
     suffixed(name, "changes")
 }
 
 /// The function of those triggers, quoted and qualified.
-pub(super) fn capture_of(schema: &str, name: &str) -> String {
+#[must_use]
+pub fn capture_of(schema: &str, name: &str) -> String {
     qualified(schema, &suffixed(name, "capture"))
 }
 
 /// The steps of a split, `COMMIT` behind each transaction. Takes the parent, what hangs on it, the wide partition, its parts in order of time,
-/// and whether its changes are captured already.
+/// and what stands already.
 ///
 /// Raises what [`Key::constant`] and the reader of an index raise. Linear in parts times indexes; no lock.
 pub fn split(
@@ -56,15 +73,20 @@ pub fn split(
     key: &Key,
     wide: &Partition,
     parts: &[Part],
-    captured: bool,
+    standing: &Standing,
 ) -> Result<Vec<Step>> {
     let (source, log) = (wide.qualified(), qualified(&wide.schema, &log_name(wide)));
+    if let Some(foreign) = found.referencing.iter().find(|foreign| foreign.at_once) {
+        return Err(proved_at_once(&source, &parent.qualified(), foreign));
+    }
     let mut steps = Vec::new();
-    if !captured {
+    if !standing.captured {
         steps.extend(capture(parent, &wide.schema, &wide.name, &source));
     }
+    let mut like_parts = parent.clone();
+    like_parts.access_method = standing.storage.method(parent);
     for part in parts.iter().rev() {
-        steps.extend(fill(parent, key, &source, &log, part)?);
+        steps.extend(fill(&like_parts, key, &source, &log, part, &standing.storage)?);
     }
     for pass in ["first", "second"] {
         for part in parts.iter().rev() {
@@ -72,9 +94,13 @@ pub fn split(
             let reason =
                 format!("what was changed since the copy, so that little is left for the exchange; {pass} pass");
             steps.push(Step::unseen(apply(key, &log, &child, part.bound)?, &child, reason));
+            if pass == "second" {
+                steps.push(counted(key, &source, &child, &log, &part.bound.inside(key)?));
+            }
             steps.push(Step::commit(&child));
         }
     }
+    steps.extend(exclude(parent, key, wide, standing.excluded)?);
     steps.extend(exchange(parent, found, key, wide, parts)?);
     if parent.waiting.is_some() || found.foreign_keys.iter().any(|key| key.loose) {
         let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
@@ -109,6 +135,11 @@ pub(super) fn capture(parent: &Parent, schema: &str, name: &str, source: &str) -
             ),
             log,
             "keeps the rows that are taken away and put in while they are copied",
+        ),
+        Step::unseen(
+            format!("COMMENT ON TABLE {log} IS {}", literal(&copies::log_mark(source))),
+            log,
+            "tells a later call whose it is",
         ),
         // A writer needs no right on the table of changes.
         Step::unseen(
@@ -172,7 +203,7 @@ pub(super) fn capture(parent: &Parent, schema: &str, name: &str, source: &str) -
 
 /// A part with its rows and indexes, attached to nothing yet. It gets no foreign key: rows that are gone since the copy would hold up
 /// those who delete what they refer to.
-fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part) -> Result<Vec<Step>> {
+fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part, storage: &Storage) -> Result<Vec<Step>> {
     let child = qualified(&parent.schema, &part.name);
     let mut steps = Vec::new();
     if !part.filled {
@@ -188,6 +219,8 @@ fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part) -> Res
         steps.push(like::table(parent, key, part.bound, &child)?);
         steps.extend(like::closed_to_others(parent, &child));
         steps.extend(like::columns(parent, &child));
+        steps.extend(storage.set(&child));
+        steps.push(copies::marked(&child, source, Some(part.bound)));
         steps.push(Step::locking(
             copy_rows(&child, &names, &rows),
             Lock::AccessShare,
@@ -223,6 +256,59 @@ fn apply(key: &Key, log: &str, child: &str, bound: Bound) -> Result<String> {
         literal(&key.column),
         literal(&range)
     ))
+}
+
+/// Sees that a copy, with what was captured since, has all rows.
+pub(super) fn counted(key: &Key, source: &str, copy: &str, log: &str, range: &str) -> Step {
+    let statement = format!(
+        "SELECT eventkit.expect_copied({}::pg_catalog.regclass, {}::pg_catalog.regclass, {}::pg_catalog.regclass, {}, {})",
+        literal(source),
+        literal(copy),
+        literal(log),
+        literal(&key.column),
+        literal(range)
+    );
+    Step::locking(
+        statement,
+        Lock::AccessShare,
+        source,
+        "as many rows as the source, with those captured since; otherwise changes have gone past the triggers, and it is given up",
+    )
+}
+
+/// Refuses to go on when the capture was touched.
+pub(super) fn still_captured(source: &str) -> Step {
+    Step::unseen(
+        format!("SELECT eventkit.expect_captured({}::pg_catalog.regclass)", literal(source)),
+        source,
+        "the triggers are as they were made: no change has gone past them",
+    )
+}
+
+/// The proof that the default partition holds no row of the parts. While the wide partition is there nobody can put one in.
+fn exclude(parent: &Parent, key: &Key, wide: &Partition, left: bool) -> Result<Vec<Step>> {
+    let Some(default) = parent.default_partition() else { return Ok(Vec::new()) };
+    let check = identifier(EXCLUDED);
+    let drop = if left { format!("DROP CONSTRAINT {check}, ") } else { String::new() };
+    Ok(vec![
+        Step::locking(
+            format!(
+                "ALTER TABLE {default} {drop}ADD CONSTRAINT {check} CHECK ({}) NOT VALID",
+                wide.bound.outside(key)?
+            ),
+            Lock::AccessExclusive,
+            &default,
+            "says that the default partition holds no row of the parts; no row is read",
+        ),
+        Step::commit(&default),
+        Step::locking(
+            format!("ALTER TABLE {default} VALIDATE CONSTRAINT {check}"),
+            Lock::ShareUpdateExclusive,
+            &default,
+            "proves it in one read of the default partition while others go on, so that no attach reads it",
+        ),
+        Step::commit(&default),
+    ])
 }
 
 /// The one short transaction in which others wait: the last changes, the wide partition out, its parts in.
@@ -263,6 +349,7 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
             "the bound of the default partition changes",
         ));
     }
+    steps.push(still_captured(&source));
     for part in parts {
         let child = qualified(&parent.schema, &part.name);
         steps.push(Step::unseen(apply(key, &log, &child, part.bound)?, &child, "the last changes"));
@@ -282,11 +369,22 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         &table,
         "makes place for its parts",
     ));
+    // The CHECK proves each of them.
+    let mut proved = parent.clone();
+    proved.default = None;
     for part in parts {
         let child = qualified(&parent.schema, &part.name);
+        steps.push(copies::described(parent, &child));
         steps.extend(like::row_security(parent, &child));
-        steps.extend(attach::attach(parent, key, part.bound, &part.digits, &child)?);
+        steps.extend(attach::attach(&proved, key, part.bound, &part.digits, &child)?);
         steps.extend(like::grants(parent, &child));
+    }
+    if let Some(default) = parent.default_partition() {
+        steps.push(exclusive(
+            format!("ALTER TABLE {default} DROP CONSTRAINT {}", identifier(EXCLUDED)),
+            &default,
+            "the bound of the default partition says the same now",
+        ));
     }
     if holds {
         steps.push(foreign_keys::hold(&table, &source, "the parts have the foreign keys like the other partitions"));
@@ -342,17 +440,89 @@ pub(super) fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
 
 /// `42809`: not a partition of the parent.
 #[must_use]
-pub fn not_a_partition(found: &str, parent: &str) -> crate::error::Error {
-    crate::error::Error::new(
-        crate::error::Condition::WrongObjectType,
+pub fn not_a_partition(found: &str, parent: &str) -> Error {
+    Error::new(
+        Condition::WrongObjectType,
         format!("argument \"partition\": {found} is no partition of {parent} with a range"),
     )
     .detail("Only a partition that holds a range of the key can be split.".to_owned())
     .hint(format!("See them with: SELECT * FROM eventkit.partitions WHERE parent = {}::regclass.", literal(parent)))
 }
 
-/// `42P07`: the name of a part is another table's.
+/// Checks that the server has room for the locks of the exchange, which is one transaction. Takes the parts, the indexes of each, and the locks
+/// that the server has room for. Raises `54000`. O(1).
+pub fn room_for_locks(partition: &str, parent: &str, parts: usize, indexes: usize, room: i64) -> Result<()> {
+    // Of each part the table, its indexes and the CHECK that goes.
+    let needed = i64::try_from(parts.saturating_mul(indexes.saturating_add(2))).unwrap_or(i64::MAX);
+    if needed <= room {
+        return Ok(());
+    }
+    Err(Error::new(
+        Condition::ProgramLimitExceeded,
+        format!("partition {partition} has {parts} parts: their exchange takes about {needed} locks, and the server has room for {room}"),
+    )
+    .detail("All parts take their place in one transaction, so that nobody sees a row twice or not at all.")
+    .hint(format!(
+        "Raise max_locks_per_transaction {} times and restart the server, or split into longer periods: CALL eventkit.manage_partitions({}, period => '1 month').",
+        needed.saturating_div(room.max(1)).saturating_add(1),
+        literal(parent)
+    )))
+}
+
+/// `0A000`: something is bound to the partition itself, which is dropped.
 #[must_use]
-pub fn name_taken(name: &str, parent: &str) -> crate::error::Error {
-    error::name_taken(name, parent)
+pub fn not_carried(partition: &str, parent: &str, what: &str) -> Error {
+    Error::new(
+        Condition::FeatureNotSupported,
+        format!("the rows of partition {partition} cannot get another place: {what} depends on it"),
+    )
+    .detail("The partition is dropped in the end; what is bound to it rather than to its parent cannot be carried.")
+    .hint(format!("Let it depend on {parent} instead, or drop it, call again, and make it anew."))
+}
+
+/// `0A000`: a foreign key that would be proved under a lock.
+fn proved_at_once(partition: &str, parent: &str, foreign: &ForeignKey) -> Error {
+    let (table, key) = (qualified(&foreign.schema, &foreign.table), identifier(&foreign.name));
+    Error::new(
+        Condition::FeatureNotSupported,
+        format!("partition {partition} cannot be split: foreign key {key} of the partitioned table {table} references {parent}"),
+    )
+    .detail("It has to leave for a moment and come back unproved, which the server allows for partitioned tables from version 18 on; otherwise all rows would be read under a lock that stops everybody.")
+    .hint(format!("Drop it, split, and add it again: ALTER TABLE {table} DROP CONSTRAINT {key}; then ALTER TABLE {table} ADD CONSTRAINT {key} {}.", foreign.definition))
+}
+
+/// `42P07`: a name that a split or a way back needs for a while is somebody else's.
+#[must_use]
+pub fn name_in_use(kind: &str, name: &str, table: &str) -> Error {
+    let arguments = if kind == "function" { "()" } else { "" };
+    Error::new(
+        Condition::DuplicateTable,
+        format!("{kind} {name}{arguments} exists already and is not of this call's making"),
+    )
+    .detail(format!(
+        "While rows of {table} are copied, the {kind} of that name is needed; what others keep there stays."
+    ))
+    .hint(format!(
+        "Give it another name, then call again: ALTER {} {name}{arguments} RENAME TO ….",
+        kind.to_uppercase()
+    ))
+}
+
+/// `55000`: changes have gone past the capture, or may have.
+#[must_use]
+pub fn taken_apart(table: &str) -> Error {
+    Error::new(Condition::ObjectNotInPrerequisiteState, format!("the capture of changes of {table} is not whole"))
+        .detail("A trigger of it was disabled, changed or dropped, or what it writes to was: rows may have changed unseen since they were copied.")
+        .hint(format!("Begin anew: SELECT eventkit.stop_capture({}); then call again.", literal(table)))
+}
+
+/// `55000`: another call has captures on it.
+#[must_use]
+pub fn captured_by_another(table: &str, other: &str) -> Error {
+    Error::new(
+        Condition::ObjectNotInPrerequisiteState,
+        format!("changes of {other} are captured by a call that has not ended"),
+    )
+    .detail(format!("The rows of {table} cannot be copied for two purposes at once."))
+    .hint(format!("End that call, or give it up: SELECT eventkit.stop_capture({}).", literal(other)))
 }

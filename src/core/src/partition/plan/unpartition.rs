@@ -6,6 +6,7 @@ use super::super::name::{identifier, literal, qualified, suffixed, suffixed_apar
 use super::super::snapshot::Parent;
 use super::super::step::{Lock, Step};
 use super::convert::{self, Dependents, Indexes};
+use super::copies::{self, Storage};
 use super::{like, split};
 use crate::error::{Condition, Error, Result};
 
@@ -24,11 +25,31 @@ pub fn log_name(parent: &Parent) -> String {
     split::log_of(&parent.name)
 }
 
+/// What a call that was stopped has left, quoted and qualified where it has a name.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// Whether triggers capture changes.
+    pub captured: bool,
+    /// The table of changes.
+    pub log: Option<String>,
+    /// The function of the triggers.
+    pub function: Option<String>,
+    /// The copy.
+    pub plain: Option<String>,
+}
+
 /// The steps that make a plain table of a partitioned one, `COMMIT` behind each transaction. Takes the snapshots of the parent, its key, the statement that
 /// refuses to go on when it was changed meanwhile, and whether a call that was stopped has left something.
 ///
 /// Raises `0A000` for what cannot be carried, and what the reader of an index raises. Linear in dependents; no lock.
-pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, left: bool) -> Result<Vec<Step>> {
+pub fn unpartition(
+    parent: &Parent,
+    found: &Dependents,
+    key: &Key,
+    (guard, known): (&str, &str),
+    left: &Left,
+    storage: &Storage,
+) -> Result<Vec<Step>> {
     let (name, schema) = (parent.qualified(), &parent.schema);
     if let Some((what, why, hint)) = found.refusals.first() {
         return Err(Error::new(Condition::FeatureNotSupported, format!("table {name} cannot be made plain: {what}"))
@@ -41,32 +62,22 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
     let exclusive =
         |statement: String, target: &str, reason: &str| Step::locking(statement, Lock::AccessExclusive, target, reason);
     let mut steps = Vec::new();
-    if left {
-        let reason = "left by a call that was stopped; begun anew";
-        for trigger in split::TRIGGERS {
-            steps.push(exclusive(format!("DROP TRIGGER IF EXISTS {trigger} ON {name}"), &name, reason));
-        }
-        for thing in [
-            format!("TABLE IF EXISTS {log}"),
-            format!("TABLE IF EXISTS {plain}"),
-            format!("FUNCTION IF EXISTS {function}()"),
-        ] {
-            steps.push(exclusive(format!("DROP {thing}"), &log, reason));
-        }
+    let reason = "left by a call that was stopped; begun anew";
+    for trigger in split::TRIGGERS.iter().filter(|_| left.captured) {
+        steps.push(exclusive(format!("DROP TRIGGER IF EXISTS {trigger} ON {name}"), &name, reason));
+    }
+    let tables = [&left.log, &left.plain].into_iter().flatten();
+    for (thing, drop) in tables
+        .map(|table| (table, format!("DROP TABLE {table}")))
+        .chain(left.function.iter().map(|function| (function, format!("DROP FUNCTION {function}"))))
+    {
+        steps.push(exclusive(drop, thing, reason));
+    }
+    if !steps.is_empty() {
         steps.push(Step::commit(&name));
     }
-    if parent.settings.is_some() {
-        steps.push(Step::unseen(
-            format!(
-                "DELETE FROM eventkit.partition_settings WHERE parent OPERATOR(pg_catalog.=) {}::pg_catalog.regclass",
-                literal(&name)
-            ),
-            &name,
-            "no partition is made or dropped any more",
-        ));
-    }
     steps.extend(split::capture(parent, schema, &parent.name, &name));
-    steps.extend(fill(parent, &name, &plain, &plain_name, &log)?);
+    steps.extend(fill(parent, &name, &plain, &plain_name, &log, storage)?);
     let apply = |reason: &str| {
         let statement = format!(
             "SELECT eventkit.apply_captured({}::pg_catalog.regclass, {}::pg_catalog.regclass, {}, 'true')",
@@ -80,6 +91,9 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
         steps.push(apply(&format!(
             "what was changed since the copy, so that little is left for the exchange; {pass} pass"
         )));
+        if pass == "second" {
+            steps.push(split::counted(key, &name, &plain, &log, "true"));
+        }
         steps.push(Step::commit(&plain));
     }
     steps.extend(convert::locks(parent, found, &name));
@@ -89,7 +103,18 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
         "with all its partitions: nobody changes a row any more that would have to be captured",
     ));
     steps.push(Step::unseen(guard.to_owned(), &name, "under the locks all is still as it was when this was planned"));
+    steps.push(split::still_captured(&name));
     steps.push(apply("the last changes"));
+    steps.push(Step::unseen(
+        format!(
+            "SELECT eventkit.expect_partitions({}::pg_catalog.regclass, {}::pg_catalog.regclass, {})",
+            literal(&name),
+            literal(&plain),
+            literal(known)
+        ),
+        &name,
+        "no partition has left with its rows, none has come with rows that are not in the copy",
+    ));
     for trigger in split::TRIGGERS {
         steps.push(exclusive(format!("DROP TRIGGER {trigger} ON {name}"), &name, "nothing is left to capture"));
     }
@@ -103,6 +128,7 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
         &plain,
         "takes the name",
     ));
+    steps.push(copies::described(parent, &name));
     let mut made = vec![plain_name];
     for index in &parent.indexes {
         let index_name = suffixed_apart(&index.name, PLAIN, &made);
@@ -115,6 +141,16 @@ pub fn unpartition(parent: &Parent, found: &Dependents, key: &Key, guard: &str, 
     }
     steps.extend(convert::over(parent, found, &name, &old, Indexes::Made)?);
     steps.extend(convert::dependents(found));
+    if parent.settings.is_some() {
+        steps.push(Step::unseen(
+            format!(
+                "DELETE FROM eventkit.partition_settings WHERE parent OPERATOR(pg_catalog.=) {}::pg_catalog.regclass",
+                literal(&old)
+            ),
+            &old,
+            "a plain table has none; until here a call that failed has left it managed",
+        ));
+    }
     let drop = |statement: String, target: &str| exclusive(statement, target, "all rows are in the plain table");
     steps.push(drop(format!("DROP TABLE {log}"), &log));
     steps.push(drop(format!("DROP TABLE {old}"), &old));
@@ -151,10 +187,11 @@ fn proofs(parent: &Parent, found: &Dependents) -> Vec<Step> {
 }
 
 /// The plain table with all rows and indexes.
-fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str) -> Result<Vec<Step>> {
+fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str, storage: &Storage) -> Result<Vec<Step>> {
     let columns: Vec<String> = parent.columns.iter().filter(|c| !c.generated).map(|c| identifier(&c.name)).collect();
     let columns = columns.join(", ");
     let space = parent.tablespace.as_ref().map(|t| format!(" TABLESPACE {}", identifier(t))).unwrap_or_default();
+    let method = storage.method(parent).map(|method| format!(" USING {}", identifier(&method))).unwrap_or_default();
     let mut steps = vec![
         Step::unseen(
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ".into(),
@@ -164,7 +201,7 @@ fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str) -
         Step::unseen(
             format!(
                 "CREATE TABLE {plain} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE \
-                 INCLUDING COMPRESSION INCLUDING COMMENTS){space}"
+                 INCLUDING COMPRESSION INCLUDING COMMENTS){method}{space}"
             ),
             plain,
             "the same columns in the same order, not partitioned",
@@ -172,6 +209,8 @@ fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str) -
     ];
     steps.extend(like::closed_to_others(parent, plain));
     steps.extend(like::columns(parent, plain));
+    steps.extend(storage.set(plain));
+    steps.push(copies::marked(plain, name, None));
     steps.push(Step::locking(
         format!("INSERT INTO {plain} ({columns}) SELECT {columns} FROM {name}"),
         Lock::AccessShare,

@@ -13,6 +13,9 @@ pub struct Dependents {
     pub refusals: Vec<(String, String, String)>,
     /// Whether it is partitioned.
     pub partitioned: bool,
+    /// The access method that the partitioned table shall name, where it is not the usual one and the server lets it (17 and later).
+    #[serde(default)]
+    pub access_method: Option<String>,
     /// The column named as key; absent when there is none of that name.
     pub key: Option<KeyColumn>,
     /// Whether a CHECK of an interrupted call is left.
@@ -85,8 +88,8 @@ pub struct Index {
     pub deferrable: String,
     /// The index that equals it but for the partition key at the end.
     pub longer: Option<String>,
-    /// The statement that makes such an index.
-    pub wanted: Option<String>,
+    /// How the statement that makes such an index begins, and what it adds to the columns; absent when it is there or not needed.
+    pub wanted: Option<(String, String)>,
     /// Its tablespace, unless it is the database's.
     pub tablespace: Option<String>,
     /// Whether it is the replica identity.
@@ -95,6 +98,34 @@ pub struct Index {
     pub comment: Option<String>,
     /// What its constraint is described as.
     pub constraint_comment: Option<String>,
+}
+
+impl Index {
+    /// The statement that makes the index which equals this one with the partition key behind its columns: whatever else its definition says is
+    /// taken over word for word. O(n).
+    #[must_use]
+    pub fn wanted(&self) -> Option<String> {
+        let (head, column) = self.wanted.as_ref()?;
+        let definition = self.definition.as_deref()?;
+        let definition = definition.strip_prefix("USING btree ").unwrap_or(definition);
+        let (mut depth, mut quote) = (0_u32, None);
+        for (at, c) in definition.char_indices() {
+            match (quote, c) {
+                // A doubled quote closes and opens again.
+                (Some(open), _) if open == c => quote = None,
+                (Some(_), _) => {}
+                (None, '\'' | '"') => quote = Some(c),
+                (None, '(') => depth += 1,
+                (None, ')') if depth == 1 => {
+                    let (before, behind) = definition.split_at(at);
+                    return Some(format!("{head}{before}{column}{behind}"));
+                }
+                (None, ')') => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        None
+    }
 }
 
 /// A foreign key.
@@ -119,6 +150,9 @@ pub struct ForeignKey {
     /// Whether the caller's rights allow to lock the other table by name.
     #[serde(default = "yes")]
     pub lockable: bool,
+    /// Whether the server adds it only with a proof of all rows: the table that has it is partitioned (before 18).
+    #[serde(default)]
+    pub at_once: bool,
     /// Whether it can be given to the partitions for a while.
     #[serde(default)]
     pub loose: bool,

@@ -1,0 +1,90 @@
+//! Copies that have not taken their place yet: their comment tells them from tables of others, which rows they hold, and how they are stored.
+
+use super::super::bound::Bound;
+use super::super::name::{identifier, literal};
+use super::super::snapshot::Parent;
+use super::super::step::Step;
+
+/// How the comment of each copy of a table (quoted and qualified) begins.
+#[must_use]
+pub fn mark(source: &str) -> String {
+    format!("filled by eventkit from {source}:")
+}
+
+/// The comment of the table that keeps the changes of a table (quoted and qualified).
+#[must_use]
+pub fn log_mark(source: &str) -> String {
+    format!("changes captured by eventkit from {source}")
+}
+
+/// The rows that a copy holds, out of its comment; `None` for any other comment. O(n).
+#[must_use]
+pub fn bound_of(comment: &str, source: &str) -> Option<Bound> {
+    let (from, to) = comment.strip_prefix(&mark(source))?.trim_start().split_once(' ')?;
+    Some(Bound { from: from.parse().ok()?, to: to.parse().ok()? })
+}
+
+/// Marks a copy of rows of a range, or of all (`None`).
+pub(super) fn marked(copy: &str, source: &str, rows: Option<Bound>) -> Step {
+    let rows = rows.map_or_else(|| "all".to_owned(), |Bound { from, to }| format!("{from} {to}"));
+    let comment = format!("{} {rows}", mark(source));
+    Step::unseen(
+        format!("COMMENT ON TABLE {copy} IS {}", literal(&comment)),
+        copy,
+        "tells a later call that this is its copy, and of which rows",
+    )
+}
+
+/// Gives a copy the comment of the table that it becomes a part of.
+pub(super) fn described(parent: &Parent, copy: &str) -> Step {
+    let comment = parent.comment.as_deref().map_or_else(|| "NULL".to_owned(), literal);
+    Step::unseen(format!("COMMENT ON TABLE {copy} IS {comment}"), copy, "a copy no more; described as the parent")
+}
+
+/// How the rows of a table are stored, which a partitioned one cannot say.
+#[derive(Clone, Debug, Default)]
+pub struct Storage {
+    /// The access method.
+    pub access_method: Option<String>,
+    /// `fillfactor=70`, `toast.autovacuum_enabled=false` and the like.
+    pub options: Vec<String>,
+}
+
+impl Storage {
+    /// The access method to name, where it is not the usual one or the parent names another.
+    pub(super) fn method(&self, parent: &Parent) -> Option<String> {
+        let method = self.access_method.clone();
+        if parent.access_method.is_some() { method } else { method.filter(|method| method != "heap") }
+    }
+
+    /// Gives a table these options.
+    pub(super) fn set(&self, table: &str) -> Option<Step> {
+        let one = |(option, value): (&str, &str)| match option.strip_prefix("toast.") {
+            Some(option) => format!("toast.{} = {}", identifier(option), literal(value)),
+            None => format!("{} = {}", identifier(option), literal(value)),
+        };
+        let options: Vec<String> = self.options.iter().filter_map(|option| option.split_once('=')).map(one).collect();
+        let statement = format!("ALTER TABLE {table} SET ({})", options.join(", "));
+        (!options.is_empty())
+            .then(|| Step::unseen(statement, table, "stored and vacuumed as the rows are where they come from"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_tells_its_rows_and_is_nobody_elses() {
+        for bound in [Bound { from: i64::MIN, to: -5 }, Bound { from: 7, to: i64::MAX }] {
+            let source = "\"a: b\".\"c'd\"";
+            let step = marked("t", source, Some(bound));
+            let comment = format!("{} {} {}", mark(source), bound.from, bound.to);
+            assert!(step.statement.unwrap().ends_with(&literal(&comment)));
+            assert_eq!(bound_of(&comment, source), Some(bound));
+            assert_eq!(bound_of(&comment, "\"a\""), None);
+        }
+        assert_eq!(bound_of("filled by eventkit from t: all", "t"), None);
+        assert_eq!(bound_of("mine", "t"), None);
+    }
+}
