@@ -10,7 +10,6 @@ use eventkit_core::partition::calendar::Calendar;
 use eventkit_core::partition::error;
 use eventkit_core::partition::key::{Key, KeyUnit};
 use eventkit_core::partition::name::literal;
-use eventkit_core::partition::period::Period;
 use eventkit_core::partition::plan::convert::{self, Dependents, Told};
 use eventkit_core::partition::settings::{self, Rest, Settings};
 use eventkit_core::partition::snapshot::Parent;
@@ -127,17 +126,18 @@ fn end(table: &Parent, key: &Key, told: &Settings, premake: i32, until: Option<i
         let (from, to) = key.range_of(&period);
         return Ok(if period.from == until { from } else { to });
     }
-    let far = |mut period: Period| -> Result<i64> {
-        let least = key.range_of(&period).1.saturating_add(7 * DAY);
-        let mut ahead = 0;
-        while ahead < premake || key.range_of(&period).1 < least {
+    let of_key = |time: i64| if key.key_type.is_shown() { calendar.of_shown(time) } else { calendar.of_instant(time) };
+    let far = |time: i64| -> Result<i64> {
+        let (mut period, mut ahead) = (of_key(time)?, 0);
+        while ahead < premake || key.range_of(&period).1 < time.saturating_add(7 * DAY) {
             period = calendar.next(&period)?;
             ahead += 1;
         }
         Ok(key.range_of(&period).1)
     };
-    let now = calendar.of_instant(catalog::now()?)?;
-    let present = key.range_of(&now).1;
+    let now = catalog::now()?;
+    let now = if key.key_type.is_shown() { calendar.shown_at(now)? } else { now };
+    let present = key.range_of(&of_key(now)?).1;
     let last = key.range_of(&calendar.of_instant(catalog::newest_instant()?)?).1;
     let name = table.qualified();
     let beyond = Bound { from: last, to: i64::MAX }.inside(key)?;
@@ -147,8 +147,7 @@ fn end(table: &Parent, key: &Key, told: &Settings, premake: i32, until: Option<i
     let column = eventkit_core::partition::name::identifier(&key.column);
     let range = Bound { from: present, to: last }.inside(key)?;
     let newest = format!("SELECT {} FROM {name} WHERE {range} ORDER BY {column} DESC LIMIT 1", key.time_expression()?);
-    let Some(newest) = catalog::one::<i64>(&newest, &[])? else { return far(now) };
-    far(if key.key_type.is_shown() { calendar.of_shown(newest)? } else { calendar.of_instant(newest)? })
+    far(catalog::one::<i64>(&newest, &[])?.unwrap_or(now))
 }
 
 fn manage_call(table: &Parent, told: &Settings, rest: &Rest, unit: Option<KeyUnit>) -> String {
