@@ -196,6 +196,7 @@ pub fn small() -> Vec<Victim> {
     let managed = "INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry) VALUES ('e', '1 day', 'UTC', 0, 'detach');\n";
     let captured = "CALL eventkit.backfill('src', 'e');\n";
     let half_split = "CREATE TABLE e_changes (seq bigint, added boolean, changed e);
+    COMMENT ON TABLE e_changes IS 'changes captured by eventkit from \"public\".\"e\"';
     CREATE FUNCTION e_changes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
     CREATE TRIGGER eventkit_capture AFTER INSERT ON e FOR EACH ROW EXECUTE FUNCTION e_changes();
 ";
