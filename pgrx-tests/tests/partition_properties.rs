@@ -298,3 +298,32 @@ fn what_policies_and_constraints_are_described_as() {
         UNION ALL SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conrelid = TABLE AND contype IN ('p', 'c') ORDER BY 1";
     assert_eq!(same(&s, described, "e_20240101", "e"), "no nought\none's own\nthe key");
 }
+
+/// A partitioned table has no storage parameters: the youngest partition tells them.
+#[test]
+fn storage_parameters_are_those_of_the_youngest_partition() {
+    let (_db, s) = open(&format!(
+        "{PARENT}; CREATE TABLE rest PARTITION OF e DEFAULT WITH (fillfactor = 11); CALL eventkit.create_partition('e', '2024-01-01');
+         ALTER TABLE e_20240101 SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_enabled = false);
+         CALL eventkit.create_partition('e', '2024-01-02')"
+    ));
+    let options = |table: &str| {
+        value(
+            &s,
+            &format!(
+                "SELECT concat(c.reloptions, t.reloptions) FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.oid = '{table}'::regclass"
+            ),
+        )
+    };
+    assert_eq!(options("e_20240102"), "{fillfactor=70,autovacuum_vacuum_scale_factor=0.05}{autovacuum_enabled=false}");
+    // Ahead of a table that was converted the partitions are as it was.
+    s.query("CREATE TABLE f (id int, at timestamptz, name text, PRIMARY KEY (id, at)) WITH (fillfactor = 80)").unwrap();
+    s.query("CALL eventkit.convert_table('f', 'at', premake => 2)").unwrap();
+    assert_eq!(
+        lines(
+            &s,
+            "SELECT DISTINCT c.reloptions FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'f'::regclass"
+        ),
+        ["{fillfactor=80}"]
+    );
+}

@@ -30,6 +30,10 @@ SELECT jsonb_build_object(
   'autovacuum', current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on',
   'default', (SELECT jsonb_build_object('schema', dn.nspname, 'name', d.relname)
     FROM pg_class d JOIN pg_namespace dn ON dn.oid = d.relnamespace WHERE d.oid = pt.partdefid),
+  'options', coalesce((
+    SELECT to_jsonb(coalesce(y.reloptions, '{}') || ARRAY(SELECT 'toast.' || o.option FROM unnest(t.reloptions) o (option)))
+    FROM pg_class y LEFT JOIN pg_class t ON t.oid = y.reltoastrelid
+    WHERE y.relkind = 'r' AND y.oid = (SELECT max(i.inhrelid) FROM pg_inherits i WHERE i.inhparent = c.oid AND i.inhrelid <> pt.partdefid)), '[]'),
   'comment', obj_description(c.oid, 'pg_class'),
   'tablespace', (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = c.reltablespace),
   'access_method', (SELECT m.amname FROM pg_am m WHERE m.oid = c.relam),

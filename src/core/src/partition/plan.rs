@@ -142,6 +142,8 @@ fn period_steps(parent: &Parent, source: Option<&Source>, period: &Period, found
     let mut steps = vec![like::table(parent, key, bound, &child)?];
     steps.extend(like::closed_to_others(parent, &child));
     steps.extend(like::columns(parent, &child));
+    let storage = copies::Storage { access_method: None, options: parent.options.clone() };
+    steps.extend(storage.set(&child, "stored and vacuumed as the youngest partition is: the parent cannot say how"));
     if let Some(source) = source {
         steps.extend(backfill::copy_steps(parent, source, key, bound, &child)?);
     }

@@ -71,6 +71,9 @@ pub struct Parent {
     /// The publications that it is in, or its default partition.
     #[serde(default)]
     pub publications: Vec<Publication>,
+    /// The storage parameters of its youngest partition, as in [`Storage`](super::plan::copies::Storage): it can have none itself.
+    #[serde(default)]
+    pub options: Vec<String>,
 }
 
 /// A foreign key that a partition has for itself.

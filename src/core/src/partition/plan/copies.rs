@@ -50,6 +50,9 @@ pub struct Storage {
     pub options: Vec<String>,
 }
 
+/// Why a copy is stored as what it is made from.
+pub(super) const AS_BEFORE: &str = "stored and vacuumed as the rows are where they come from";
+
 impl Storage {
     /// The access method to name, where it is not the usual one or the parent names another.
     pub(super) fn method(&self, parent: &Parent) -> Option<String> {
@@ -58,15 +61,14 @@ impl Storage {
     }
 
     /// Gives a table these options.
-    pub(super) fn set(&self, table: &str) -> Option<Step> {
+    pub(super) fn set(&self, table: &str, reason: &str) -> Option<Step> {
         let one = |(option, value): (&str, &str)| match option.strip_prefix("toast.") {
             Some(option) => format!("toast.{} = {}", identifier(option), literal(value)),
             None => format!("{} = {}", identifier(option), literal(value)),
         };
         let options: Vec<String> = self.options.iter().filter_map(|option| option.split_once('=')).map(one).collect();
         let statement = format!("ALTER TABLE {table} SET ({})", options.join(", "));
-        (!options.is_empty())
-            .then(|| Step::unseen(statement, table, "stored and vacuumed as the rows are where they come from"))
+        (!options.is_empty()).then(|| Step::unseen(statement, table, reason))
     }
 }
 

@@ -219,7 +219,7 @@ fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part, storag
         steps.push(like::table(parent, key, part.bound, &child)?);
         steps.extend(like::closed_to_others(parent, &child));
         steps.extend(like::columns(parent, &child));
-        steps.extend(storage.set(&child));
+        steps.extend(storage.set(&child, copies::AS_BEFORE));
         steps.push(copies::marked(&child, source, Some(part.bound)));
         steps.push(Step::locking(
             copy_rows(&child, &names, &rows),

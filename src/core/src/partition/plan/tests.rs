@@ -41,6 +41,7 @@ pub(super) fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
         sequences: vec![],
         waiting: None,
         publications: vec![],
+        options: vec![],
     }
 }
 

@@ -209,7 +209,7 @@ fn fill(parent: &Parent, name: &str, plain: &str, plain_name: &str, log: &str, s
     ];
     steps.extend(like::closed_to_others(parent, plain));
     steps.extend(like::columns(parent, plain));
-    steps.extend(storage.set(plain));
+    steps.extend(storage.set(plain, copies::AS_BEFORE));
     steps.push(copies::marked(plain, name, None));
     steps.push(Step::locking(
         format!("INSERT INTO {plain} ({columns}) SELECT {columns} FROM {name}"),
