@@ -68,8 +68,8 @@ BEGIN
   -- The triggers on its partitions are copies of its own.
   SELECT t.oid, t.tgfoid, l.oid AS log, l.oid IS NOT NULL
       AND 2 = (SELECT count(*) FROM pg_trigger o WHERE o.tgrelid = c.oid AND o.tgfoid = t.tgfoid AND o.tgname IN ('eventkit_capture', 'eventkit_truncate')
-        -- What was changed since they were made together shows another transaction.
-        AND o.tgenabled = 'A' AND o.xmin = p.xmin)
+        -- All is made in one transaction: what was changed since shows another one. Only a dump is restored in several.
+        AND o.tgenabled = 'A' AND (o.xmin = p.xmin OR p.xmin::text <> l.xmin::text))
       AND NOT EXISTS (SELECT FROM pg_trigger o WHERE o.tgparentid = t.oid AND o.tgenabled <> 'A') AS whole
     INTO state
     FROM pg_class c
@@ -77,7 +77,7 @@ BEGIN
     JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('eventkit_capture', 'eventkit_truncate') AND t.tgparentid = 0
     JOIN pg_proc p ON p.oid = t.tgfoid
     LEFT JOIN LATERAL (
-      SELECT r.oid FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind = 'r'
+      SELECT r.oid, a.xmin FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind = 'r'
       WHERE a.atttypid = c.reltype AND a.attname = 'changed'
         AND obj_description(r.oid, 'pg_class') = format('changes captured by eventkit from "%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
       ORDER BY r.oid LIMIT 1) l ON true
