@@ -71,6 +71,8 @@ BEGIN
       DETAIL = 'One session at a time copies from one table into another, or applies its changes.',
       HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ~* ''eventkit.(backfill|catch_up|finish_backfill)''; call again when it has ended.';
   END IF;
+  -- A cancel between two statements of the procedure gives it back.
+  PERFORM eventkit.remember_session_lock(eventkit.advisory_lock_key(eventkit.backfill_lock(source, parent)), true);
 END
 $$;
 

@@ -173,6 +173,9 @@ BEGIN
   PERFORM eventkit.refuse_read_only('drain_default');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
   PERFORM eventkit.check_batch_rows(batch_rows);
+  IF parent IS NULL THEN
+    PERFORM eventkit.next_default_period(parent);
+  END IF;
   -- What is wrong with the arguments is an error; what is wrong with a period is a warning. A query of the table may run functions of
   -- its owner's: with his rights only.
   PERFORM eventkit.run_as_owner(parent, pg_catalog.format('SELECT eventkit.next_default_period(%L)::pg_catalog.text', parent::pg_catalog.oid));

@@ -57,7 +57,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   INSERT INTO eventkit.run_history (action, parent, parent_name, started_at, duration, partitions, rows, sqlstate, message, run_by)
-    SELECT $1, $2, $2::text, $3, clock_timestamp() - $3, $4, $5, $6 ->> 'state', $6 ->> 'message', current_user::regrole;
+    SELECT $1, $2, $2::text, $3, clock_timestamp() - $3, $4, $5, $6 ->> 'state', $6 ->> 'message', current_user::regrole
+    -- A parent that was dropped or has another owner since the run began has no history here, and stops no other.
+    WHERE $2 IS NULL OR eventkit.owns_table($2);
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   PERFORM eventkit.release_session_lock(format('maintain %s', current_user));
   RAISE;
@@ -317,7 +319,7 @@ BEGIN
     RAISE WARNING USING
       MESSAGE = format('nothing is scheduled: extension pg_cron is not in database %I', current_database()),
       DETAIL = 'pg_cron starts commands by the clock; without it something else has to.',
-      HINT = format('Where pg_cron is in another database, there: SELECT cron.schedule_in_database(''eventkit.maintain'', %L, ''CALL eventkit.maintain()'', %L). Without pg_cron, a line for crontab: %s.',
+      HINT = format('Where pg_cron is in another database, there: SELECT cron.schedule_in_database(''eventkit.maintain'', %L, ''CALL eventkit.maintain()'', %L). Without pg_cron, a line for crontab: %s',
         schedule, current_database(), eventkit.crontab_line(schedule));
     RETURN NULL;
   END IF;

@@ -152,7 +152,8 @@ BEGIN
       IF pg_catalog.starts_with(step.statement, 'INSERT INTO ') THEN
         EXECUTE step.statement;
         GET DIAGNOSTICS copied = ROW_COUNT;
-        filled := step.target;
+        -- A copy that nobody sees yet has no triggers of the user's.
+        filled := CASE WHEN step.lock OPERATOR(pg_catalog.=) 'ROW EXCLUSIVE' THEN step.target END;
       ELSE
         EXECUTE step.statement INTO copied;
       END IF;

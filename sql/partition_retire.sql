@@ -80,7 +80,7 @@ BEGIN
   FOR link IN
     SELECT k.conname, r.oid::regclass AS referencing,
       format('SELECT EXISTS (SELECT FROM %s r JOIN (SELECT * FROM %s%s%s) p ON %s)',
-        CASE WHEN r.oid = parent THEN format('(SELECT * FROM %s WHERE NOT (tableoid = %s AND %s))', r.oid::regclass, relation::oid, condition)
+        CASE WHEN r.oid = parent THEN format('(SELECT * FROM %s WHERE (tableoid = %s AND (%s)) IS NOT TRUE)', r.oid::regclass, relation::oid, condition)
           ELSE concat(CASE WHEN r.relkind <> 'p' THEN 'ONLY ' END, r.oid::regclass) END,
         CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = relation AND c.relkind <> 'p') THEN 'ONLY ' END, relation, ' WHERE ' || condition,
         (SELECT string_agg(format('p.%I OPERATOR(%I.%s) r.%I', pa.attname, n.nspname, o.oprname, ra.attname), ' AND ')

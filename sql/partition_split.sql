@@ -20,7 +20,7 @@ BEGIN
   -- Found by the primary key's columns where there is one; the whole row decides, column by column of the same name: the order may be
   -- another, and what is generated follows from the rest.
   SELECT coalesce(string_agg(format('t.%1$I OPERATOR(%2$I.%3$s) (c.changed).%1$I', a.attname, n.nspname, q.oprname), ' AND '),
-      format('t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I', key))
+      format('(t.%1$I OPERATOR(pg_catalog.=) (c.changed).%1$I OR t.%1$I IS NULL AND (c.changed).%1$I IS NULL)', key))
     INTO same
     FROM pg_index i
     CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY k (attnum, opclass, place)
@@ -43,10 +43,10 @@ BEGIN
     END IF;
     GET DIAGNOSTICS touched = ROW_COUNT;
     IF touched <> 1 THEN
-      RAISE EXCEPTION USING ERRCODE = 'data_corrupted',
+      RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
         MESSAGE = format('change %s in %s does not fit the rows of %s', change.seq, changes, part),
         DETAIL = 'A row that was taken away is not in the copy: somebody changed the copy, or its source past its triggers.',
-        HINT = format('Drop the copy and call again: DROP TABLE %s.', part);
+        HINT = 'Give it up, then call again: SELECT eventkit.stop_capture(…) with the table whose rows are copied.';
     END IF;
     EXECUTE format('DELETE FROM %s WHERE seq = $1', changes) USING change.seq;
     applied := applied + 1;
@@ -77,7 +77,7 @@ BEGIN
     JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('eventkit_capture', 'eventkit_truncate') AND t.tgparentid = 0
     JOIN pg_proc p ON p.oid = t.tgfoid
     LEFT JOIN LATERAL (
-      SELECT r.oid, a.xmin FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind = 'r'
+      SELECT r.oid, a.xmin FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind = 'r' AND r.relowner = c.relowner
       WHERE a.atttypid = c.reltype AND a.attname = 'changed'
         AND obj_description(r.oid, 'pg_class') = format('changes captured by eventkit from "%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
       ORDER BY r.oid LIMIT 1) l ON true
@@ -104,7 +104,8 @@ BEGIN
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objsubid = 0
       AND starts_with(d.description, format('filled by eventkit from "%s"."%s":', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""')))
-    JOIN pg_class o ON o.oid = d.objoid AND o.relkind = 'r' AND NOT o.relispartition
+    -- Anybody may write such a description on a table of his own.
+    JOIN pg_class o ON o.oid = d.objoid AND o.relkind = 'r' AND NOT o.relispartition AND o.relowner = c.relowner
     WHERE c.oid = "table"
     ORDER BY o.relname;
 END
@@ -215,7 +216,10 @@ BEGIN
     || ARRAY(
       SELECT format('ALTER TABLE %s DROP CONSTRAINT partition_excludes_split', k.conrelid::regclass)
       FROM pg_inherits i JOIN pg_partitioned_table p ON p.partrelid = i.inhparent JOIN pg_constraint k ON k.conrelid = p.partdefid
-      WHERE i.inhrelid = "table" AND k.conname = 'partition_excludes_split');
+      WHERE i.inhrelid = "table" AND k.conname = 'partition_excludes_split' AND state.captured
+        -- Another partition may be split meanwhile.
+        AND NOT EXISTS (SELECT FROM pg_inherits o JOIN pg_trigger t ON t.tgrelid = o.inhrelid
+          WHERE o.inhparent = i.inhparent AND o.inhrelid <> "table" AND t.tgname = 'eventkit_capture' AND t.tgparentid = 0));
   statements := array_remove(statements, NULL);
   IF statements = '{}' THEN
     RAISE NOTICE 'no changes of % are captured', "table";

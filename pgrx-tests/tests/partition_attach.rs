@@ -416,3 +416,38 @@ fn a_call_killed_while_it_proves_a_foreign_key_is_repeated() {
     s.query(CALL).unwrap();
     assert_eq!((lines(&s, KEYS), left_over(&s)), (vec!["who|t|t|NULL".to_owned()], "0".to_owned()));
 }
+
+#[test]
+fn a_foreign_key_that_may_not_be_made_or_gains_nothing_is_left_to_the_attach() {
+    let (db, s) = open(BIG);
+    let owner = format!("owner_{}", db.name);
+    s.query(&format!(
+        "CREATE ROLE {owner}; GRANT CREATE ON SCHEMA public TO {owner}; GRANT EXECUTE ON PROCEDURE eventkit.attach_partition TO {owner}; ALTER TABLE e OWNER TO {owner}; ALTER TABLE filled OWNER TO {owner}"
+    ))
+    .unwrap();
+    let steps = |s: &Session| {
+        lines(s, "SELECT statement FROM eventkit.plan_attach_partition('e', 'filled', '2024-01-01 00:00Z', '2024-01-02 00:00Z')").join("\n")
+    };
+    let (locked, open) = ("\"users\" IN ACCESS EXCLUSIVE MODE", "ADD CONSTRAINT \"who\"");
+    // In a block the keys would be locked as long, and against readers too.
+    s.query("BEGIN").unwrap();
+    assert!(!steps(&s).contains(locked) && !steps(&s).contains(open), "{}", steps(&s));
+    s.query("COMMIT").unwrap();
+    assert!(steps(&s).contains(locked) && steps(&s).contains(open));
+    // What a call that was stopped has added is taken away again.
+    s.query("ALTER TABLE filled ADD CONSTRAINT who FOREIGN KEY (user_id) REFERENCES users ON DELETE CASCADE NOT VALID; COMMENT ON CONSTRAINT who ON filled IS 'waits for eventkit.attach_partition'; BEGIN")
+        .unwrap();
+    assert!(steps(&s).contains("DROP CONSTRAINT \"who\"") && steps(&s).contains(locked));
+    s.query("COMMIT; ALTER TABLE filled DROP CONSTRAINT who").unwrap();
+    s.query(&format!("SET ROLE {owner}")).unwrap();
+    assert!(!steps(&s).contains(open), "{}", steps(&s));
+    s.query(CALL).unwrap();
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM pg_constraint WHERE conrelid = 'filled'::regclass AND contype = 'f' AND conparentid <> 0"
+        ),
+        "1"
+    );
+    s.query("RESET ROLE").unwrap();
+}

@@ -1231,3 +1231,14 @@ fn what_cannot_be_applied_in_one_period_keeps_no_other_waiting() {
     s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
     assert_eq!((differences(&s, "public.ev", "app.ev"), leftovers(&s)), ("0".into(), String::new()));
 }
+
+#[test]
+fn a_backfill_whose_source_is_gone_is_abandoned_with_all_that_is_left() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let source = value(&s, "SELECT 'public.ev'::regclass::oid");
+    s.query("DROP TABLE public.ev").unwrap();
+    assert!(leftovers(&s).contains("ev_changes"));
+    s.query(&format!("CALL eventkit.abandon_backfill({source}::regclass, 'app.ev')")).unwrap();
+    assert_eq!(leftovers(&s), "");
+}

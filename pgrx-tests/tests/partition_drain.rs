@@ -323,6 +323,19 @@ fn rows_that_others_of_the_parent_refer_to_stay_until_nothing_does() {
         );
         assert_eq!(lines(&s, rows), before, "{action}");
         s.query("UPDATE e SET up = NULL, up_at = NULL WHERE id = 2; CALL eventkit.drain_default('e')").unwrap();
+        // A row without a time is one of the others, too.
+        let untimed = "CREATE TABLE n (id int, at timestamptz, up int, up_at timestamptz, UNIQUE (id, at)) PARTITION BY RANGE (at); CREATE TABLE n_rest PARTITION OF n DEFAULT";
+        s.query(untimed).unwrap();
+        s.query(&format!("ALTER TABLE n ADD FOREIGN KEY (up, up_at) REFERENCES n (id, at) ON DELETE {action}"))
+            .unwrap();
+        s.query("INSERT INTO n VALUES (1, '2024-01-01 12:00Z', NULL, NULL), (2, NULL, 1, '2024-01-01 12:00Z')")
+            .unwrap();
+        s.query("CALL eventkit.drain_default('n')").unwrap();
+        assert_eq!(
+            lines(&s, "SELECT id, up, tableoid::regclass FROM n ORDER BY id"),
+            ["1|NULL|n_rest", "2|1|n_rest"],
+            "{action}"
+        );
         // Those of one period have moved together.
         assert_eq!(
             lines(&s, "SELECT tableoid::regclass, id, up FROM e ORDER BY id"),
@@ -389,4 +402,17 @@ fn keys_that_are_proved_at_the_end_are_proved_at_once_and_then_again_at_the_end(
             assert_eq!(where_rows_are(&s), DRAINED);
         }
     }
+}
+
+/// The server finds a constraint to defer by its name alone: another one may have it.
+#[test]
+fn a_deferred_key_with_a_namesake_of_another_kind_stops_no_drain() {
+    let (_db, s) = open(
+        "CREATE TABLE days (day int PRIMARY KEY); INSERT INTO days VALUES (1); CREATE TABLE e (day int, at timestamptz) PARTITION BY RANGE (at);
+         CREATE TABLE rest PARTITION OF e DEFAULT; ALTER TABLE e ADD CONSTRAINT u FOREIGN KEY (day) REFERENCES days DEFERRABLE INITIALLY DEFERRED;
+         CREATE TABLE other (x int, CONSTRAINT u CHECK (true)); INSERT INTO e VALUES (1, '2024-01-01 12:00Z')",
+    );
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    assert_eq!(lines(&s, "SELECT tableoid::regclass FROM e"), ["e_20240101"], "{:?}", s.take_notices());
+    assert_eq!(fails(&s, "CALL eventkit.drain_default(NULL)").message, "argument \"parent\" must not be NULL");
 }

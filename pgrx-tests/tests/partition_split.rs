@@ -454,3 +454,21 @@ fn partitions_that_come_and_go_during_the_way_back() {
     s.query(PLAIN).unwrap();
     assert_eq!(value(&s, "SELECT count(*) FROM e"), "5");
 }
+
+/// Anybody can describe a table of his own as a copy: it is neither taken for a part nor dropped.
+#[test]
+fn a_strangers_mark_is_not_believed() {
+    let (db, s) = converted(DAYS);
+    stopped(&db, &s, SPLIT);
+    let guest = format!("guest_{}", db.name);
+    let wide = value(
+        &s,
+        "SELECT obj_description(oid) FROM pg_class WHERE obj_description(oid) LIKE 'filled by eventkit%' LIMIT 1",
+    );
+    let (head, _) = wide.rsplit_once(": ").unwrap();
+    s.query(&format!("CREATE ROLE {guest}; CREATE SCHEMA theirs AUTHORIZATION {guest}; SET ROLE {guest}; CREATE TABLE theirs.t (x int); COMMENT ON TABLE theirs.t IS '{head}: 0 86400000000'; RESET ROLE"))
+        .unwrap();
+    s.query(SPLIT).unwrap();
+    assert_eq!(value(&s, "SELECT count(*) || ' ' || count(DISTINCT tableoid) FROM e"), "5 5");
+    assert_eq!(value(&s, "SELECT count(*) FROM theirs.t"), "0");
+}

@@ -70,6 +70,7 @@ SELECT jsonb_build_object(
         WHEN k.oid IS NOT NULL THEN 'unproven'
         WHEN EXISTS (SELECT FROM pg_constraint o WHERE o.conrelid = $1 AND o.conname = p.conname) THEN 'different'
         ELSE 'missing' END,
+      'allowed', has_schema_privilege(rn.oid, 'USAGE') AND (SELECT bool_and(has_column_privilege(r.oid, a, 'REFERENCES')) FROM unnest(p.confkey) a),
       'marked', coalesce(obj_description(k.oid, 'pg_constraint') = 'waits for eventkit.attach_partition', false)) ORDER BY p.conname), '[]')
     FROM pg_constraint p JOIN pg_class r ON r.oid = p.confrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace
     LEFT JOIN LATERAL (

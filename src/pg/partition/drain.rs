@@ -40,12 +40,14 @@ fn quiet(pair: &Pair) -> Result<Vec<Trigger>> {
     serde_json::from_str(&text.unwrap_or_else(|| "[]".into())).map_err(|e| error::unreadable_catalog(&e.to_string()))
 }
 
-/// The foreign keys of the parent, and those to it, that are proved at the end of a transaction unless told otherwise.
+/// The foreign keys of the parent, and those to it, that are proved at the end of a transaction unless told otherwise. The server takes a
+/// name for all constraints that have it in its schema: none that another kind has too.
 fn deferred(pair: &Pair) -> Result<Vec<String>> {
     let table = pair.target.parent.qualified();
     let query = format!(
         "SELECT DISTINCT n.nspname::text, k.conname::text FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace \
-         WHERE {}::regclass IN (k.conrelid, k.confrelid) AND k.contype = 'f' AND k.condeferred ORDER BY 1, 2",
+         WHERE {}::regclass IN (k.conrelid, k.confrelid) AND k.contype = 'f' AND k.condeferred \
+         AND NOT EXISTS (SELECT FROM pg_constraint o WHERE o.connamespace = k.connamespace AND o.conname = k.conname AND NOT o.condeferred) ORDER BY 1, 2",
         literal(&table)
     );
     let names = catalog::all(&query, |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)))?;

@@ -4,6 +4,7 @@ use super::periods::{of_day, range};
 use super::target::Target;
 use super::{Micros, catalog, given};
 use crate::pg::raise::OrRaise;
+use crate::raw::server::in_transaction_block;
 use eventkit_core::error::Result;
 use eventkit_core::partition::bound::Bound;
 use eventkit_core::partition::key::KeyUnit;
@@ -125,17 +126,25 @@ fn plan_partition(parent: Oid, period: Timestamp, seen_free: bool) {
 plan_function! {
 /// The steps of `attach_partition`, without doing them.
 ///
-/// Takes the parent, the table, and the range of time that it holds, infinity for an open end. Gives the steps, `COMMIT` behind
+/// Takes the parent, the table, the range of time that it holds, infinity for an open end, and whether each COMMIT is one, NULL for what
+/// the present transaction allows. Gives the steps, `COMMIT` behind
 /// each transaction; one without a statement when the table is that partition already. Reads the range of the default
 /// partition, if there is one. Takes no lock but `ACCESS SHARE`. Raises what `plan::adopt` raises.
 r#"
-CREATE FUNCTION eventkit.plan_attach_partition(parent regclass, child regclass, from_time timestamptz, to_time timestamptz)
+CREATE FUNCTION eventkit.plan_attach_partition(
+  parent regclass, child regclass, from_time timestamptz, to_time timestamptz, alone boolean DEFAULT NULL)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
-fn plan_attach_partition(parent: Oid, child: Oid, from_time: TimestampWithTimeZone, to_time: TimestampWithTimeZone) {
+fn plan_attach_partition(
+    parent: Oid,
+    child: Oid,
+    from_time: TimestampWithTimeZone,
+    to_time: TimestampWithTimeZone,
+    alone: bool,
+) {
     let (table, child) = (given(parent, "parent")?, given(child, "child")?);
     let (from, to) = (given(from_time, "from_time")?.into_inner(), given(to_time, "to_time")?.into_inner());
     if from >= to {
@@ -147,7 +156,7 @@ fn plan_attach_partition(parent: Oid, child: Oid, from_time: TimestampWithTimeZo
     let child = catalog::child(child, table)?;
     let label = bound.for_values(target.key()?)?.replace("FOR VALUES ", "");
     let rows = if child.attached { 0 } else { catalog::default_rows(&target.parent, bound)? };
-    plan::adopt(&target.parent, &child, bound, &label, rows)
+    plan::adopt(&target.parent, &child, bound, &label, rows, alone.unwrap_or_else(|| !in_transaction_block()))
 }
 }
 

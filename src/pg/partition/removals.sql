@@ -1,8 +1,8 @@
--- What the captures of a source ($1) consist of, with one parent ($2) or with all, as the JSON that core::partition::capture::Removal reads. A
--- parent may be gone. Runs with search_path pg_catalog.
+-- What the captures of a source ($1) consist of, with one parent ($2) or with all, as JSON for core::partition::capture::Removal.
+-- Parent and source may be gone, the source with its triggers. Runs with search_path pg_catalog.
 SELECT jsonb_agg(jsonb_build_object(
-  'schema', n.nspname,
-  'name', c.relname,
+  'schema', coalesce(n.nspname, ''),
+  'name', coalesce(c.relname, ''),
   'changes', jsonb_build_object(
     'schema', ln.nspname,
     'name', l.relname,
@@ -11,7 +11,7 @@ SELECT jsonb_agg(jsonb_build_object(
     'triggers', (SELECT coalesce(jsonb_agg(g.tgname ORDER BY g.tgname), '[]') FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = f.oid)))
   ORDER BY b.parent)::text
 FROM eventkit.backfills b
-JOIN pg_class c ON c.oid = b.source JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_class c ON c.oid = b.source LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_class l ON l.oid = b.changes JOIN pg_namespace ln ON ln.oid = l.relnamespace
 LEFT JOIN pg_proc f ON f.pronamespace = l.relnamespace AND f.proname = l.relname AND f.pronargs = 0 AND f.prorettype = 'trigger'::regtype
 WHERE b.source = $1::oid AND ($2::oid IS NULL OR b.parent = $2::oid)

@@ -466,6 +466,8 @@ pub struct ChildKey {
     pub tables: i64,
     /// What the table has; different where another constraint has the name.
     pub state: CheckState,
+    /// Whether the caller may make one that refers to it.
+    pub allowed: bool,
     /// Whether an attach has added it.
     pub marked: bool,
 }

@@ -4,7 +4,7 @@ use super::super::bound::Bound;
 use super::super::error;
 use super::super::key::Key;
 use super::super::name::{identifier, literal, qualified, suffixed_apart};
-use super::super::snapshot::{CheckState, Child, ChildColumn, Column, Parent, Partition, Policy};
+use super::super::snapshot::{CheckState, Child, ChildColumn, ChildKey, Column, Parent, Partition, Policy};
 use super::super::step::{Lock, Step};
 use super::{BOUND_CHECK, attach, key_of, like, overlapping};
 use crate::error::Result;
@@ -17,12 +17,19 @@ const ADOPTED: &str = "adopted";
 
 /// The steps that make a table a partition for a bound, `COMMIT` between those that are transactions of their own; one step
 /// without a statement when it is that partition already. Takes the bound in the key's own time, what to call it, and the
-/// rows of the range in the default partition.
+/// rows of the range in the default partition, and whether each of these transactions is one of its own.
 ///
 /// Raises what [`key_of`] raises; `42501` for a table of somebody else, `42809` for what cannot be a partition, `42804`
 /// for columns that differ, `0A000` for an identity of its own, `42P17` for a CHECK of the same name that differs and for an overlap, `23514` for rows in
 /// the default partition. Linear in columns, constraints and indexes; no lock.
-pub fn adopt(parent: &Parent, child: &Child, bound: Bound, label: &str, default_rows: i64) -> Result<Vec<Step>> {
+pub fn adopt(
+    parent: &Parent,
+    child: &Child,
+    bound: Bound,
+    label: &str,
+    default_rows: i64,
+    alone: bool,
+) -> Result<Vec<Step>> {
     let (key, table, name) = (key_of(parent)?, parent.qualified(), child.qualified());
     let same = |p: &&Partition| p.schema == child.schema && p.name == child.name;
     if child.attached
@@ -43,13 +50,13 @@ pub fn adopt(parent: &Parent, child: &Child, bound: Bound, label: &str, default_
     }
     let mut steps = proofs(child, key, bound, &name)?;
     steps.extend(indexes(parent, child, &name)?);
-    let proved = proved_before(parent, child);
+    let proved = alone && proved_before(parent, child);
     if proved {
         steps.extend(foreign_keys(child, &name));
     }
     let taken_over = |schema: &str, table: &str| {
         let mut keys = child.foreign_keys.iter().filter(|key| key.schema == schema && key.table == table);
-        keys.any(|key| proved || key.state == CheckState::There)
+        keys.any(|key| proved || key.state == CheckState::There || left_over(key))
     };
     steps.extend(attach::locks(parent, &table, taken_over));
     steps.push(Step::locking(
@@ -59,15 +66,20 @@ pub fn adopt(parent: &Parent, child: &Child, bound: Bound, label: &str, default_
         "the table becomes a partition; last, so that nobody waits for it while others are waited for",
     ));
     steps.extend(properties(parent, child, &name));
-    steps.extend(
-        child.foreign_keys.iter().filter(|key| proved && (key.marked || key.state == CheckState::Missing)).map(|key| {
-            Step::unseen(
-                format!("COMMENT ON CONSTRAINT {} ON {name} IS NULL", identifier(&key.name)),
-                &name,
-                "the foreign key is the parent's from now on",
+    for key in &child.foreign_keys {
+        let quoted = identifier(&key.name);
+        let (statement, reason) = if !proved && left_over(key) {
+            (
+                format!("ALTER TABLE {name} DROP CONSTRAINT {quoted}"),
+                "left by a call that was stopped; the attach makes its own",
             )
-        }),
-    );
+        } else if key.marked || proved && key.state == CheckState::Missing {
+            (format!("COMMENT ON CONSTRAINT {quoted} ON {name} IS NULL"), "the foreign key is the parent's from now on")
+        } else {
+            continue;
+        };
+        steps.push(Step::unseen(statement, &name, reason));
+    }
     steps.extend(attach::attach_by_itself(parent, key, bound, ADOPTED, &name)?);
     if parent.publications.iter().any(|publication| publication.inserts) {
         steps.push(Step::unseen(
@@ -218,14 +230,21 @@ fn indexes(parent: &Parent, child: &Child, name: &str) -> Result<Vec<Step>> {
 
 /// Whether the foreign keys of the parent are proved before the attach. Left to it, the check of all rows holds up who writes to a referenced
 /// table; proved before, the attach stops its readers as well, for a moment, and each of its partitions costs a constraint: worth it
-/// for a big table that refers to few.
+/// for a big table that refers to few, where the moment ends with a transaction of its own, by a caller who may make such a key.
 fn proved_before(parent: &Parent, child: &Child) -> bool {
     const BIG: i64 = 16 << 20;
     const FEW: i64 = 64;
     child.bytes >= BIG
         && parent.waiting.is_none()
         && !child.foreign_keys.is_empty()
-        && child.foreign_keys.iter().all(|key| key.tables <= FEW && key.state != CheckState::Different)
+        && child.foreign_keys.iter().all(|key| {
+            key.tables <= FEW && key.state != CheckState::Different && (key.allowed || key.state != CheckState::Missing)
+        })
+}
+
+/// Whether a key is what a call that was stopped has added and not proved.
+fn left_over(key: &ChildKey) -> bool {
+    key.marked && key.state == CheckState::Unproven
 }
 
 /// The foreign keys of the parent, added without a look at the rows, then proved while others go on.

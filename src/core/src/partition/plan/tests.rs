@@ -419,7 +419,7 @@ fn index(name: &str, constraint: bool) -> Index {
 #[test]
 fn a_table_that_fits_is_proved_and_attached() {
     let p = parent("s", "e", KeyType::Date);
-    let steps = adopt(&p, &child(), range(), "the past", 0).unwrap();
+    let steps = adopt(&p, &child(), range(), "the past", 0, true).unwrap();
     assert_eq!(
         statements(&steps),
         [
@@ -453,7 +453,7 @@ fn what_a_table_lacks_is_made_before_the_locks() {
         |parent: &str, name: &str, constrained| ChildIndex { parent: parent.into(), name: name.into(), constrained };
     c.indexes = vec![has("e_pkey", "mine", false), has("e_more", "filled_index_2", false), has("e_last", "last", true)];
     c.owner = "somebody".into();
-    let steps = adopt(&p, &c, range(), "the past", 0).unwrap();
+    let steps = adopt(&p, &c, range(), "the past", 0, true).unwrap();
     let all: Vec<String> =
         statements(&steps).iter().map(|s| s.replace("ALTER TABLE \"s\".\"filled\" ", "").replace('"', "")).collect();
     assert_eq!(
@@ -492,7 +492,7 @@ fn a_table_that_does_not_fit_is_refused() {
     let refused = |change: fn(&mut Child)| {
         let mut c = child();
         change(&mut c);
-        let error = adopt(&p, &c, range(), "the past", 0).unwrap_err();
+        let error = adopt(&p, &c, range(), "the past", 0, true).unwrap_err();
         assert!(error.detail.is_some() && error.hint.is_some(), "{error}");
         error.condition.sqlstate()
     };
@@ -509,17 +509,17 @@ fn a_table_that_does_not_fit_is_refused() {
     );
     let mut taken = p.clone();
     taken.partitions = vec![partition("s", "x", Bound { from: -1, to: 1 })];
-    assert_eq!(adopt(&taken, &child(), range(), "the past", 0).unwrap_err().condition.sqlstate(), "42P17");
+    assert_eq!(adopt(&taken, &child(), range(), "the past", 0, true).unwrap_err().condition.sqlstate(), "42P17");
     let mut held = p.clone();
     held.default = Some(Rest { schema: "s".into(), name: "d".into() });
-    assert_eq!(adopt(&held, &child(), range(), "the past", 2).unwrap_err().condition.sqlstate(), "23514");
+    assert_eq!(adopt(&held, &child(), range(), "the past", 2, true).unwrap_err().condition.sqlstate(), "23514");
     // A partition already: of the same range there is nothing to do, of another there is a refusal.
     let mut there = child();
     (there.attached, there.refusal) = (true, Some("a partition of e".into()));
     taken.partitions = vec![partition("s", "filled", range())];
-    assert_eq!(adopt(&taken, &there, range(), "the past", 0).unwrap()[0].statement, None);
+    assert_eq!(adopt(&taken, &there, range(), "the past", 0, true).unwrap()[0].statement, None);
     taken.partitions[0].bound.to = 5;
-    assert_eq!(adopt(&taken, &there, range(), "the past", 0).unwrap_err().condition.sqlstate(), "42809");
+    assert_eq!(adopt(&taken, &there, range(), "the past", 0, true).unwrap_err().condition.sqlstate(), "42809");
 }
 
 #[test]
