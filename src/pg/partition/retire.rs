@@ -4,7 +4,7 @@ use super::plans::{plan_function, plan_rows};
 use super::target::Target;
 use super::{catalog, given, maintain};
 use crate::pg::raise::OrRaise;
-use crate::raw::server::{as_role, in_transaction_block};
+use crate::raw::server::{as_role, in_recovery, in_transaction_block};
 use crate::raw::worker;
 use eventkit_core::error::Result;
 use eventkit_core::partition::retire::{self, Expiry};
@@ -14,6 +14,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::iter::{SetOfIterator, TableIterator};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
+use pgrx::spi::SpiTupleTable;
 
 /// The partitions that end at an instant or before, in order of time.
 fn expired(target: &Target, limit: TimestampWithTimeZone) -> Result<Vec<Oid>> {
@@ -122,11 +123,13 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 pub fn run_as_owner(table: Option<Oid>, statement: Option<String>) -> Option<String> {
     let told = || -> Result<(Oid, String)> { Ok((owner(given(table, "table")?)?, given(statement, "statement")?)) };
     let (owner, statement) = told().or_raise();
+    let first = |rows: SpiTupleTable<'_>| if rows.is_empty() { Ok(None) } else { rows.first().get_one::<String>() };
     let run = || -> std::result::Result<Option<String>, spi::Error> {
-        Spi::connect_mut(|client| {
-            let rows = client.update(&statement, Some(1), &[])?;
-            if rows.is_empty() { Ok(None) } else { rows.first().get_one::<String>() }
-        })
+        if in_recovery() {
+            // What may write is given a transaction's number, which a standby has none of.
+            return Spi::connect(|client| first(client.select(&statement, Some(1), &[])?));
+        }
+        Spi::connect_mut(|client| first(client.update(&statement, Some(1), &[])?))
     };
     as_role(owner, run).map_err(|e| error::no_text(&e.to_string())).or_raise()
 }
