@@ -80,8 +80,8 @@ BEGIN
   IF alone THEN
     COMMIT;
   END IF;
-  planned := eventkit.plan_alone(what, pg_catalog.format('eventkit.plan_attach_partition(%L, %L, %L, %L, %L)',
-    parent::pg_catalog.oid, child::pg_catalog.oid, eventkit.exact_time(from_time), eventkit.exact_time(to_time), alone));
+  planned := eventkit.plan_alone(what, pg_catalog.format('eventkit.plan_attach_partition(%L, %L, %L, %L)',
+    parent::pg_catalog.oid, child::pg_catalog.oid, eventkit.exact_time(from_time), eventkit.exact_time(to_time)));
   IF alone THEN
     COMMIT;
   END IF;
@@ -124,5 +124,5 @@ COMMENT ON PROCEDURE eventkit.attach_partition(regclass, regclass, timestamptz, 
 
 REVOKE EXECUTE ON PROCEDURE eventkit.attach_partition(regclass, regclass, timestamptz, timestamptz, interval) FROM PUBLIC;
 
-COMMENT ON FUNCTION eventkit.plan_attach_partition(regclass, regclass, timestamptz, timestamptz, boolean) IS
-'Shows the steps of attach_partition without doing them, COMMIT behind each transaction; alone => false for those inside of a transaction block, which NULL tells by the present one. SELECT * FROM eventkit.plan_attach_partition(''app.events'', ''app.june'', ''2023-06-01 00:00Z'', ''2023-07-01 00:00Z'')';
+COMMENT ON FUNCTION eventkit.plan_attach_partition(regclass, regclass, timestamptz, timestamptz) IS
+'Shows the steps of attach_partition without doing them, COMMIT behind each transaction; asked in a transaction block those of a call there. SELECT * FROM eventkit.plan_attach_partition(''app.events'', ''app.june'', ''2023-06-01 00:00Z'', ''2023-07-01 00:00Z'')';

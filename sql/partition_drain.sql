@@ -107,7 +107,6 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
-  locks CONSTANT pg_catalog.text[] := ARRAY[pg_catalog.format('maintain %s', CURRENT_USER)];
   period pg_catalog.timestamp;
   next_period pg_catalog.timestamp;
   trouble pg_catalog.text;
@@ -120,7 +119,7 @@ BEGIN
   LOOP
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
       pg_catalog.format('SELECT pg_catalog.to_char(eventkit.next_default_period(%L, %L), ''YYYY-MM-DD HH24:MI:SS.US'')', parent::pg_catalog.oid, pg_catalog.to_char(period, 'YYYY-MM-DD HH24:MI:SS.US')),
-      pg_catalog.format('the default partition of %s is not drained', parent), locks) t;
+      pg_catalog.format('the default partition of %s is not drained', parent)) t;
     failure := COALESCE(failure, done.failure);
     EXIT WHEN done.result IS NULL;
     -- Written from the year on it is read as the same under any DateStyle, and without a zone by no zone's clocks.
@@ -142,7 +141,7 @@ BEGIN
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
       pg_catalog.format('SELECT eventkit.drain_period(%L, %L, %s, %L, %L)::pg_catalog.text', parent::pg_catalog.oid,
         pg_catalog.to_char(period, 'YYYY-MM-DD HH24:MI:SS.US'), batch_rows, lock_timeout, caller_search_path),
-      pg_catalog.format('rows of %s stay in the default partition', pg_catalog.to_char(period, 'YYYY-MM-DD HH24:MI')), locks) t;
+      pg_catalog.format('rows of %s stay in the default partition', pg_catalog.to_char(period, 'YYYY-MM-DD HH24:MI'))) t;
     IF alone THEN
       COMMIT;
     END IF;

@@ -60,14 +60,11 @@ BEGIN
     SELECT $1, $2, $2::text, $3, clock_timestamp() - $3, $4, $5, $6 ->> 'state', $6 ->> 'message', current_user::regrole
     -- A parent that was dropped or has another owner since the run began has no history here, and stops no other.
     WHERE $2 IS NULL OR eventkit.owns_table($2);
-EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-  PERFORM eventkit.release_session_lock(format('maintain %s', current_user));
-  RAISE;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.note_run(text, regclass, timestamptz, int, bigint, jsonb) IS
-'Writes a row of run_history; when it cannot, maintain ends and its lock is given back. SELECT eventkit.note_run(''premake'', ''app.events'', now(), 1, 0, NULL)';
+'Writes a row of run_history. SELECT eventkit.note_run(''premake'', ''app.events'', now(), 1, 0, NULL)';
 
 CREATE FUNCTION eventkit.clean_run_history(keep interval) RETURNS void
 VOLATILE PARALLEL UNSAFE COST 1000 LANGUAGE plpgsql
@@ -75,9 +72,6 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   DELETE FROM eventkit.run_history h WHERE h.started_at < clock_timestamp() - $1;
-EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-  PERFORM eventkit.release_session_lock(format('maintain %s', current_user));
-  RAISE;
 END
 $$;
 
@@ -111,7 +105,6 @@ CREATE PROCEDURE eventkit.maintain_parent(
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  locks CONSTANT pg_catalog.text[] := ARRAY[pg_catalog.format('maintain %s', CURRENT_USER)];
   began pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   done pg_catalog.record;
   due pg_catalog.jsonb;
@@ -124,7 +117,7 @@ BEGIN
   rows := 0;
   SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
     pg_catalog.format('SELECT pg_catalog.to_jsonb(d)::pg_catalog.text FROM eventkit.due_work(%L, %L) d', parent::pg_catalog.oid, eventkit.exact_time(as_of)),
-    pg_catalog.format('%s is not maintained', parent), locks) t;
+    pg_catalog.format('%s is not maintained', parent)) t;
   COMMIT;
   failure := done.failure;
   IF failure IS NOT NULL THEN
@@ -136,7 +129,7 @@ BEGIN
   FOR period IN SELECT e.* FROM pg_catalog.jsonb_array_elements_text(due OPERATOR(pg_catalog.->) 'missing') e LOOP
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
       pg_catalog.format('SELECT eventkit.premake_partition(%L, %L, %L, %L)::pg_catalog.text', parent::pg_catalog.oid, period, lock_timeout, caller_search_path),
-      pg_catalog.format('no partition was made for %s', period), locks) t;
+      pg_catalog.format('no partition was made for %s', period)) t;
     COMMIT;
     failed := COALESCE(failed, done.failure);
     made := made OPERATOR(pg_catalog.+) CASE WHEN done.result::pg_catalog.bool THEN 1 ELSE 0 END;

@@ -254,21 +254,14 @@ BEGIN
       DETAIL = format('One session at a time carries out %s.', regexp_replace(plan, '^eventkit.plan_([^(]*).*$', '\1')),
       HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ~* ''eventkit.(attach_partition|convert_table|split_partition|unpartition_table)''; call again when it has ended.';
   END IF;
-  -- The lock is not taken in here: it would end with the transaction, as a block with EXCEPTION looks like one of the caller's.
-  BEGIN
-    EXECUTE format('SELECT ARRAY(SELECT p FROM %s p ORDER BY p.step)', plan) INTO planned;
-  EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-    IF NOT eventkit.in_transaction_block() THEN
-      PERFORM eventkit.release_session_lock(what);
-    END IF;
-    RAISE;
-  END;
+  -- No block with EXCEPTION stands around it, which would look like a transaction block of the caller's: the plan may ask for that.
+  EXECUTE format('SELECT ARRAY(SELECT p FROM %s p ORDER BY p.step)', plan) INTO planned;
   RETURN planned;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.plan_alone(text, text) IS
-'Takes the lock of a session that changes a table, and returns the plan made under it; the lock is released when there is none. SELECT eventkit.plan_alone(''change app.orders'', $$eventkit.plan_split_partition(''app.orders'')$$)';
+'Takes the lock of a session that changes a table, and returns the plan made under it; an error gives the lock back. SELECT eventkit.plan_alone(''change app.orders'', $$eventkit.plan_split_partition(''app.orders'')$$)';
 
 CREATE FUNCTION eventkit.exact_time("time" timestamptz) RETURNS text
 STABLE STRICT PARALLEL SAFE COST 10 LANGUAGE plpgsql

@@ -336,31 +336,25 @@ $$;
 COMMENT ON FUNCTION eventkit.may_detach_concurrently(regclass, regclass) IS
 'Tells whether the server would detach a partition CONCURRENTLY now. SELECT eventkit.may_detach_concurrently(''app.events'', ''app.events_20240101'')';
 
-CREATE FUNCTION eventkit.try_as_owner(parent regclass, statement text, failing text, locks text[], OUT result text, OUT failure jsonb)
+CREATE FUNCTION eventkit.try_as_owner(parent regclass, statement text, failing text, OUT result text, OUT failure jsonb)
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   detail text;
   hint text;
-  held text;
 BEGIN
   result := eventkit.run_as_owner(parent, statement);
-EXCEPTION
-  WHEN query_canceled OR assert_failure THEN
-    FOREACH held IN ARRAY locks LOOP
-      PERFORM eventkit.release_session_lock(held);
-    END LOOP;
-    RAISE;
-  WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-    failure := jsonb_build_object('state', SQLSTATE, 'message', SQLERRM);
-    RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('%s: %s', failing, SQLERRM), DETAIL = detail, HINT = hint;
+-- A cancel is not among the others: it ends the call.
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+  failure := jsonb_build_object('state', SQLSTATE, 'message', SQLERRM);
+  RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('%s: %s', failing, SQLERRM), DETAIL = detail, HINT = hint;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.try_as_owner(regclass, text, text, text[]) IS
-'Runs a statement as run_as_owner does; an error becomes a warning and is returned; one who is cancelled gives back session locks. SELECT * FROM eventkit.try_as_owner(''app.events'', ''SELECT 1'', ''nothing was done'', ''{}'')';
+COMMENT ON FUNCTION eventkit.try_as_owner(regclass, text, text) IS
+'Runs a statement as run_as_owner does; an error becomes a warning and is returned. SELECT * FROM eventkit.try_as_owner(''app.events'', ''SELECT 1'', ''nothing was done'')';
 
 CREATE PROCEDURE eventkit.retire_partitions(
   parent regclass, older_than timestamptz, as_of timestamptz, archive text, lock_timeout interval, caller_search_path text,
@@ -370,7 +364,6 @@ AS $$
 DECLARE
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
   what CONSTANT pg_catalog.text := pg_catalog.format('retire %s', parent::pg_catalog.oid);
-  locks CONSTANT pg_catalog.text[] := ARRAY[what, pg_catalog.format('maintain %s', CURRENT_USER)];
   departing pg_catalog.regclass[];
   expired pg_catalog.oid[];
   one pg_catalog.regclass;
@@ -381,7 +374,7 @@ BEGIN
   failure := NULL;
   SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
     pg_catalog.format('SELECT eventkit.departing_partitions(%L, %L, %L)::pg_catalog.oid[]::pg_catalog.text', parent::pg_catalog.oid, eventkit.exact_time(older_than), eventkit.exact_time(as_of)),
-    pg_catalog.format('partitions of %s are not retired', parent), locks) t;
+    pg_catalog.format('partitions of %s are not retired', parent)) t;
   failure := done.failure;
   departing := done.result::pg_catalog.oid[]::pg_catalog.regclass[];
   IF departing IS NULL OR departing OPERATOR(pg_catalog.=) '{}' THEN
@@ -389,7 +382,7 @@ BEGIN
   END IF;
   SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
     pg_catalog.format('SELECT ARRAY(SELECT e.one::oid FROM eventkit.expired_partitions(%L, %L, %L) e (one))::text', parent::pg_catalog.oid, eventkit.exact_time(older_than), eventkit.exact_time(as_of)),
-    pg_catalog.format('partitions of %s are not retired', parent), locks) t;
+    pg_catalog.format('partitions of %s are not retired', parent)) t;
   failure := done.failure;
   IF failure IS NOT NULL THEN
     RETURN;
@@ -409,7 +402,7 @@ BEGIN
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
       pg_catalog.format('SELECT eventkit.begin_departure(%L, %L, %L, %L, %L)', parent::pg_catalog.oid, one::pg_catalog.oid,
         one::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (expired), archive, caller_search_path),
-      pg_catalog.format('partition %s is kept', name), locks) t;
+      pg_catalog.format('partition %s is kept', name)) t;
     failure := COALESCE(failure, done.failure);
     CONTINUE WHEN (done.result OPERATOR(pg_catalog.=) 'go on') IS NOT TRUE;
     IF alone THEN
@@ -419,13 +412,13 @@ BEGIN
         COMMIT;
         PERFORM eventkit.try_as_owner(parent,
           pg_catalog.format('SELECT eventkit.detach_concurrently(%L, %L, %s)::pg_catalog.text', parent::pg_catalog.oid, one::pg_catalog.oid, eventkit.lock_timeout_setting(lock_timeout)),
-          pg_catalog.format('partition %s is not detached concurrently', name), locks);
+          pg_catalog.format('partition %s is not detached concurrently', name));
         COMMIT;
       END IF;
     END IF;
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
       pg_catalog.format('SELECT eventkit.detach_departing(%L, %L, %L, %L)', parent::pg_catalog.oid, one::pg_catalog.oid, lock_timeout, caller_search_path),
-      pg_catalog.format('partition %s is kept', name), locks) t;
+      pg_catalog.format('partition %s is kept', name)) t;
     failure := COALESCE(failure, done.failure);
     -- While one is pending the server detaches no other concurrently, and the plain way would make others wait.
     EXIT WHEN done.result OPERATOR(pg_catalog.=) 'pending';
@@ -436,7 +429,7 @@ BEGIN
     END IF;
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
       pg_catalog.format('SELECT eventkit.end_departure(%L, %L, %L, %L)', parent::pg_catalog.oid, one::pg_catalog.oid, lock_timeout, caller_search_path),
-      pg_catalog.format('partition %s is detached and not more', name), locks) t;
+      pg_catalog.format('partition %s is detached and not more', name)) t;
     failure := COALESCE(failure, done.failure);
     IF done.failure IS NULL THEN
       retired := retired OPERATOR(pg_catalog.+) 1;

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 /// The snapshot of a parent, without its partitions. Raises `42P01` when the relation is gone. Takes no lock; the
 /// number of partitions does not matter.
 pub fn parent(table: Oid) -> Result<Parent> {
-    let text = kept_text(include_str!("parent.sql"), &[table.into()])?;
+    let text = kept_text(concat!(include_str!("rights.sql"), include_str!("parent.sql")), &[table.into()])?;
     Parent::read(&text.ok_or_else(|| error::no_such_table("parent"))?)
 }
 
@@ -100,7 +100,8 @@ pub fn default_rows(parent: &Parent, bound: Bound) -> Result<i64> {
 
 /// The snapshot of a table beside the parent that it is to be attached to. Raises `42P01` when it is gone. Takes no lock.
 pub fn child(table: Oid, parent: Oid) -> Result<Child> {
-    let text = one::<String>(include_str!("child.sql"), &[table.into(), parent.into()])?;
+    let text =
+        one::<String>(concat!(include_str!("rights.sql"), include_str!("child.sql")), &[table.into(), parent.into()])?;
     Child::read(&text.ok_or_else(|| error::no_such_table("child"))?)
 }
 

@@ -1,5 +1,6 @@
--- A table ($1) that is to become a partition of a parent ($2), as the JSON that core::partition::snapshot::Child reads. Runs with search_path pg_catalog.
-WITH mine AS (
+-- A table ($1) that is to become a partition of a parent ($2), as the JSON that core::partition::snapshot::Child reads, behind rights.sql. Runs with search_path
+-- pg_catalog.
+, mine AS (
   SELECT * FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
 ), theirs AS (
   SELECT * FROM pg_attribute WHERE attrelid = $2 AND attnum > 0 AND NOT attisdropped
@@ -23,7 +24,7 @@ WITH mine AS (
   CROSS JOIN LATERAL (SELECT CASE WHEN i.indrelid = $2 THEN coalesce(k.contype, '-') ELSE coalesce(k.contype, '?') END AS kind) kind
   WHERE i.indrelid IN ($1, $2) AND i.indislive AND (i.indrelid = $2 OR i.indisvalid)
 )
-SELECT jsonb_build_object(
+SELECT (rights.facts || jsonb_build_object(
   'schema', n.nspname,
   'name', c.relname,
   'owner', pg_get_userbyid(c.relowner),
@@ -92,32 +93,6 @@ SELECT jsonb_build_object(
     WHERE p.indrelid = $2),
   'row_security', c.relrowsecurity,
   'force_row_security', c.relforcerowsecurity,
-  'policies', (
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'name', p.polname,
-      'command', CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
-      'permissive', p.polpermissive,
-      'roles', (SELECT jsonb_agg(CASE WHEN r.role <> 0 THEN pg_get_userbyid(r.role) END ORDER BY r.place) FROM unnest(p.polroles) WITH ORDINALITY r (role, place)),
-      'using', pg_get_expr(p.polqual, p.polrelid),
-      'check', pg_get_expr(p.polwithcheck, p.polrelid),
-      'correlated', concat(p.polqual::text, p.polwithcheck::text) ~ ':varlevelsup [1-9]',
-      'comment', obj_description(p.oid, 'pg_policy')) ORDER BY p.polname), '[]')
-    FROM pg_policy p WHERE p.polrelid = c.oid),
-  'grants', (
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'role', CASE WHEN g.grantee <> 0 THEN pg_get_userbyid(g.grantee) END,
-      'privilege', g.privilege_type,
-      'column', g.attname,
-      'grantable', g.is_grantable) ORDER BY g.attnum, g.grantee, g.privilege_type), '[]')
-    FROM (
-      SELECT t.grantee, t.privilege_type, bool_or(t.is_grantable) AS is_grantable, NULL::name AS attname, 0 AS attnum
-      FROM aclexplode(c.relacl) t GROUP BY t.grantee, t.privilege_type
-      UNION ALL
-      SELECT t.grantee, t.privilege_type, bool_or(t.is_grantable), a.attname, a.attnum
-      FROM pg_attribute a CROSS JOIN LATERAL aclexplode(a.attacl) t
-      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-      GROUP BY t.grantee, t.privilege_type, a.attname, a.attnum) g
-    WHERE g.grantee <> c.relowner),
   'replica_identity', c.relreplident,
   'comment', obj_description(c.oid, 'pg_class'),
   'columns', (
@@ -137,6 +112,6 @@ SELECT jsonb_build_object(
   'statistics', (
     SELECT coalesce(jsonb_agg(p.stxname), '[]') FROM statistics p
     WHERE p.stxrelid = $2 AND EXISTS (SELECT FROM statistics m WHERE m.stxrelid = $1 AND m.stxkind = p.stxkind AND m.facts = p.facts))
-)::text
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+))::text
+FROM rights CROSS JOIN pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1

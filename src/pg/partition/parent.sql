@@ -1,6 +1,7 @@
--- One parent ($1) as the JSON that core::partition::snapshot::Parent reads. Runs with search_path pg_catalog, TimeZone UTC, DateStyle ISO.
+-- One parent ($1) as the JSON that core::partition::snapshot::Parent reads, behind rights.sql. Runs with search_path pg_catalog, TimeZone UTC,
+-- DateStyle ISO.
 -- No backslash in the patterns: they are read with the session's standard_conforming_strings.
-SELECT jsonb_build_object(
+SELECT (rights.facts || jsonb_build_object(
   'schema', n.nspname,
   'name', c.relname,
   'owner', pg_get_userbyid(c.relowner),
@@ -73,32 +74,6 @@ SELECT jsonb_build_object(
       SELECT ic.relname AS name, ic.reltablespace, i.*, pg_get_indexdef(i.indexrelid) AS def,
         format('CREATE %sINDEX %I ON ONLY %I.%I ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, ic.relname, n.nspname, c.relname) AS head
       FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indislive) x),
-  'policies', (
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'name', p.polname,
-      'command', CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
-      'permissive', p.polpermissive,
-      'roles', (SELECT jsonb_agg(CASE WHEN r.role <> 0 THEN pg_get_userbyid(r.role) END ORDER BY r.place) FROM unnest(p.polroles) WITH ORDINALITY r (role, place)),
-      'using', pg_get_expr(p.polqual, p.polrelid),
-      'check', pg_get_expr(p.polwithcheck, p.polrelid),
-      'correlated', concat(p.polqual::text, p.polwithcheck::text) ~ ':varlevelsup [1-9]',
-      'comment', obj_description(p.oid, 'pg_policy')) ORDER BY p.polname), '[]')
-    FROM pg_policy p WHERE p.polrelid = c.oid),
-  'grants', (
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'role', CASE WHEN g.grantee <> 0 THEN pg_get_userbyid(g.grantee) END,
-      'privilege', g.privilege_type,
-      'column', g.attname,
-      'grantable', g.is_grantable) ORDER BY g.attnum, g.grantee, g.privilege_type), '[]')
-    FROM (
-      SELECT t.grantee, t.privilege_type, bool_or(t.is_grantable) AS is_grantable, NULL::name AS attname, 0 AS attnum
-      FROM aclexplode(c.relacl) t GROUP BY t.grantee, t.privilege_type
-      UNION ALL
-      SELECT t.grantee, t.privilege_type, bool_or(t.is_grantable), a.attname, a.attnum
-      FROM pg_attribute a CROSS JOIN LATERAL aclexplode(a.attacl) t
-      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-      GROUP BY t.grantee, t.privilege_type, a.attname, a.attnum) g
-    WHERE g.grantee <> c.relowner),
   'default_grantees', (
     SELECT coalesce(jsonb_agg(DISTINCT CASE WHEN t.grantee <> 0 THEN pg_get_userbyid(t.grantee) END), '[]')
     FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) t
@@ -174,8 +149,8 @@ SELECT jsonb_build_object(
     JOIN pg_class s ON s.oid = u.seq JOIN pg_namespace sn ON sn.oid = s.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum
     WHERE a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype))
-)::text
-FROM pg_class c
+))::text
+FROM rights CROSS JOIN pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_partitioned_table pt ON pt.partrelid = c.oid
 LEFT JOIN LATERAL (

@@ -126,13 +126,11 @@ fn plan_partition(parent: Oid, period: Timestamp, seen_free: bool) {
 plan_function! {
 /// The steps of `attach_partition`, without doing them.
 ///
-/// Takes the parent, the table, the range of time that it holds, infinity for an open end, and whether each COMMIT is one, NULL for what
-/// the present transaction allows. Gives the steps, `COMMIT` behind
+/// Takes the parent, the table, and the range of time that it holds, infinity for an open end. Gives the steps, `COMMIT` behind
 /// each transaction; one without a statement when the table is that partition already. Reads the range of the default
 /// partition, if there is one. Takes no lock but `ACCESS SHARE`. Raises what `plan::adopt` raises.
 r#"
-CREATE FUNCTION eventkit.plan_attach_partition(
-  parent regclass, child regclass, from_time timestamptz, to_time timestamptz, alone boolean DEFAULT NULL)
+CREATE FUNCTION eventkit.plan_attach_partition(parent regclass, child regclass, from_time timestamptz, to_time timestamptz)
 RETURNS SETOF eventkit.plan_step
 STABLE PARALLEL RESTRICTED COST 10000 ROWS 20 LANGUAGE c
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
@@ -143,7 +141,6 @@ fn plan_attach_partition(
     child: Oid,
     from_time: TimestampWithTimeZone,
     to_time: TimestampWithTimeZone,
-    alone: bool,
 ) {
     let (table, child) = (given(parent, "parent")?, given(child, "child")?);
     let (from, to) = (given(from_time, "from_time")?.into_inner(), given(to_time, "to_time")?.into_inner());
@@ -156,7 +153,7 @@ fn plan_attach_partition(
     let child = catalog::child(child, table)?;
     let label = bound.for_values(target.key()?)?.replace("FOR VALUES ", "");
     let rows = if child.attached { 0 } else { catalog::default_rows(&target.parent, bound)? };
-    plan::adopt(&target.parent, &child, bound, &label, rows, alone.unwrap_or_else(|| !in_transaction_block()))
+    plan::adopt(&target.parent, &child, bound, &label, rows, !in_transaction_block())
 }
 }
 
