@@ -1,6 +1,5 @@
--- backfill: newest period first, a transaction a period. A procedure that COMMITs can pin no setting and have no EXCEPTION
--- around the COMMIT; so it only loops, and the functions below do the work. EXECUTE on them stays with PUBLIC as in
--- partition_create.sql.
+-- backfill: its lock, the capture, the sequences; before and after the periods that partition_copy.sql copies. EXECUTE on the functions stays with
+-- PUBLIC as in partition_create.sql.
 
 CREATE FUNCTION eventkit.advance_sequence(sequence regclass, value bigint) RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -59,20 +58,40 @@ COMMENT ON FUNCTION eventkit.run_sequence_plan(regclass, regclass, interval) IS
 
 CREATE FUNCTION eventkit.lock_backfill(source regclass, parent regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
 AS $$
+DECLARE
+  key CONSTANT bigint := eventkit.advisory_lock_key(eventkit.backfill_lock(source, parent));
+  taken boolean;
 BEGIN
   -- The session's, also inside of a transaction block, and also in a block with EXCEPTION. What an interrupted call of this very
   -- session left is taken over.
   PERFORM eventkit.release_backfill(source, parent);
-  IF NOT pg_try_advisory_lock(eventkit.advisory_lock_key(eventkit.backfill_lock(source, parent))) THEN
+  taken := pg_try_advisory_lock(key);
+  IF taken THEN
+    -- The workers of one that was stopped end a moment after it.
+    BEGIN
+      PERFORM pg_advisory_xact_lock(eventkit.backfill_jobs_lock(source, parent));
+      RAISE EXCEPTION 'they have ended';
+    EXCEPTION
+      -- The block gives the lock back: new workers share it.
+      WHEN raise_exception THEN NULL;
+      WHEN lock_not_available THEN
+        PERFORM pg_advisory_unlock(key);
+        taken := false;
+      WHEN query_canceled OR assert_failure OR OTHERS THEN
+        PERFORM pg_advisory_unlock(key);
+        RAISE;
+    END;
+  END IF;
+  IF NOT taken THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use',
       MESSAGE = format('a backfill from %s into %s is running', source, parent),
       DETAIL = 'One session at a time copies from one table into another, or applies its changes.',
-      HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ~* ''eventkit.(backfill|catch_up|finish_backfill)''; call again when it has ended.';
+      HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ~* ''eventkit.(backfill|catch_up|finish_backfill|run_backfill_job)''; call again when it has ended.';
   END IF;
   -- A cancel between two statements of the procedure gives it back.
-  PERFORM eventkit.remember_session_lock(eventkit.advisory_lock_key(eventkit.backfill_lock(source, parent)), true);
+  PERFORM eventkit.remember_session_lock(key, true);
 END
 $$;
 
@@ -147,7 +166,7 @@ COMMENT ON FUNCTION eventkit.begin_capture(regclass, regclass, interval) IS
 
 CREATE FUNCTION eventkit.open_backfill(
   source regclass, parent regclass, from_time timestamptz, to_time timestamptz, newest_first boolean, verify text, capture boolean,
-  lock_timeout interval) RETURNS void
+  lock_timeout interval, jobs int) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -166,142 +185,36 @@ BEGIN
       MESSAGE = format('argument "%s" must not be NULL', CASE WHEN capture IS NULL THEN 'capture' ELSE 'newest_first' END),
       DETAIL = 'It is true or false.', HINT = 'Leave it out to have it true.';
   END IF;
+  IF jobs IS NULL OR jobs < 1 OR jobs > 64 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('argument "jobs" must be from 1 to 64, not %s', coalesce(jobs::text, 'NULL')),
+      DETAIL = 'So many sessions copy at the same time: this one, and background workers of the server.',
+      HINT = 'Leave it out to copy in this session alone.';
+  END IF;
   IF from_time >= to_time THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = 'argument "to_time" must be after "from_time"',
       DETAIL = format('The range from %s to %s holds no time.', from_time, to_time),
       HINT = 'Leave one of them out for an open end.';
   END IF;
+  -- Outside of a transaction block, where whatever goes wrong from here on gives it back.
   PERFORM eventkit.lock_backfill(source, parent);
-  BEGIN
-    PERFORM eventkit.sweep_backfills();
-    -- The range of several calls is the one that holds all of theirs.
-    INSERT INTO eventkit.backfills AS b (source, parent, from_time, to_time) VALUES (source, parent, from_time, to_time)
-      ON CONFLICT ON CONSTRAINT backfills_pkey DO UPDATE SET
-        from_time = CASE WHEN b.from_time IS NOT NULL AND EXCLUDED.from_time IS NOT NULL THEN least(b.from_time, EXCLUDED.from_time) END,
-        to_time = CASE WHEN b.to_time IS NOT NULL AND EXCLUDED.to_time IS NOT NULL THEN greatest(b.to_time, EXCLUDED.to_time) END;
-    PERFORM eventkit.warn_sent_partitions(parent);
-    IF capture THEN
-      PERFORM eventkit.begin_capture(source, parent, lock_timeout);
-    END IF;
-    PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
-  EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-    PERFORM eventkit.release_backfill(source, parent);
-    RAISE;
-  END;
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.open_backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) IS
-'Checks a backfill''s arguments, takes its lock, begins the capture and carries the sequences; backfill calls it first. SELECT eventkit.open_backfill(''public.events'', ''app.events'', NULL, NULL, true, ''count'', true, ''2 seconds'')';
-
-CREATE FUNCTION eventkit.verify_content(target text, source_query text, target_query text) RETURNS void
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
--- Both sides are written with one setting, exactly.
-SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1
-AS $$
-DECLARE
-  source_rows bigint;
-  source_sum numeric;
-  target_rows bigint;
-  target_sum numeric;
-BEGIN
-  EXECUTE source_query INTO source_rows, source_sum;
-  EXECUTE target_query INTO target_rows, target_sum;
-  IF (source_rows, source_sum) IS DISTINCT FROM (target_rows, target_sum) THEN
-    PERFORM eventkit.refuse_copy(
-      target::regclass,
-      CASE WHEN source_rows = target_rows THEN format('the values in %s differ from those of the source', target)
-        ELSE format('%s rows came to %s of %s', target_rows, target::regclass, source_rows) END,
-      format('Sums of hashes over all rows are %s in the source, %s in the copy', source_sum, target_sum));
+  PERFORM eventkit.sweep_backfills();
+  -- The range of several calls is the one that holds all of theirs.
+  INSERT INTO eventkit.backfills AS b (source, parent, from_time, to_time) VALUES (source, parent, from_time, to_time)
+    ON CONFLICT ON CONSTRAINT backfills_pkey DO UPDATE SET
+      from_time = CASE WHEN b.from_time IS NOT NULL AND EXCLUDED.from_time IS NOT NULL THEN least(b.from_time, EXCLUDED.from_time) END,
+      to_time = CASE WHEN b.to_time IS NOT NULL AND EXCLUDED.to_time IS NOT NULL THEN greatest(b.to_time, EXCLUDED.to_time) END;
+  PERFORM eventkit.warn_sent_partitions(parent);
+  IF capture THEN
+    PERFORM eventkit.begin_capture(source, parent, lock_timeout);
   END IF;
+  PERFORM eventkit.run_sequence_plan(source, parent, lock_timeout);
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.verify_content(text, text, text) IS
-'Compares the count and the sum of two queries and raises an error when they differ; plans of a backfill call it. SELECT eventkit.verify_content(''app.events'', ''SELECT count(*), sum(id) FROM public.events'', ''SELECT count(*), sum(id) FROM public.events'')';
-
-CREATE FUNCTION eventkit.period_label(period timestamp) RETURNS text
-IMMUTABLE STRICT PARALLEL SAFE COST 5 LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT to_char($1, CASE WHEN $1 = date_trunc('day', $1) THEN 'YYYY-MM-DD' ELSE 'YYYY-MM-DD HH24:MI' END) $$;
-
-COMMENT ON FUNCTION eventkit.period_label(timestamp) IS
-'Writes the beginning of a period as short as it can be. SELECT eventkit.period_label(''2024-01-01 00:00'')';
-
-CREATE FUNCTION eventkit.copy_period(
-  source regclass, parent regclass, period timestamp, verify text, lock_timeout interval, caller_search_path text) RETURNS bigint
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  began CONSTANT timestamptz := clock_timestamp();
-  copied bigint;
-  seconds double precision;
-  state text;
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  copied := eventkit.run_partition_plan(source, parent, period, lock_timeout, caller_search_path, verify => verify);
-  seconds := extract(epoch FROM clock_timestamp() - began);
-  -- What was copied once stays noted as copied when it is met again.
-  INSERT INTO eventkit.backfill_periods AS p (source, parent, period, row_count, seconds)
-    VALUES (copy_period.source, copy_period.parent, copy_period.period, copied, seconds)
-    ON CONFLICT ON CONSTRAINT backfill_periods_pkey DO UPDATE SET row_count = EXCLUDED.row_count, seconds = EXCLUDED.seconds, copied_at = EXCLUDED.copied_at
-    WHERE EXCLUDED.row_count IS NOT NULL;
-  IF copied IS NOT NULL THEN
-    RAISE NOTICE 'period %: % rows in % s', eventkit.period_label(period), copied, round(seconds::numeric, 2);
-  END IF;
-  RETURN copied;
-EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-  GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RAISE EXCEPTION USING
-    ERRCODE = state,
-    MESSAGE = 'period ' || eventkit.period_label(period) || ': ' || message,
-    DETAIL = coalesce(nullif(detail, ''), format('Copying from %s into %s.', source, parent)),
-    HINT = CASE
-      WHEN hint <> '' THEN hint
-      WHEN state = '23503' THEN format('Backfill the referenced table first, then call again: CALL eventkit.backfill(%L, %L).', source, parent)
-      ELSE format('Finished periods stay, this one left nothing behind; remove the cause, then call again: CALL eventkit.backfill(%L, %L).', source, parent) END;
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.copy_period(regclass, regclass, timestamp, text, interval, text) IS
-'Copies one period, writes it down in the same transaction and tells of it; returns the rows, NULL when partitions that hold rows cover it. SELECT eventkit.copy_period(''public.events'', ''app.events'', ''2024-01-01'', ''count'', ''2 seconds'', current_setting(''search_path''))';
-
-CREATE FUNCTION eventkit.backfill_next(
-  source regclass, parent regclass, beside timestamp, newest_first boolean, from_time timestamptz, to_time timestamptz, verify text,
-  lock_timeout interval, caller_search_path text, OUT period timestamp, OUT failure jsonb)
-VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  detail text;
-  hint text;
-BEGIN
-  -- A split may have given the parent's foreign keys to its partitions since the snapshot of the last period.
-  PERFORM eventkit.hold_foreign_keys(parent);
-  period := eventkit.next_backfill_period(source, parent, beside, newest_first, from_time, to_time);
-  IF period IS NULL THEN
-    RETURN;
-  END IF;
-  BEGIN
-    PERFORM eventkit.copy_period(source, parent, period, verify, lock_timeout, caller_search_path);
-  -- What a row of this period is to blame for stops no other. A foreign key is mostly one whose table is to be backfilled first.
-  EXCEPTION WHEN not_null_violation OR unique_violation OR check_violation OR exclusion_violation OR data_exception THEN
-    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-    failure := jsonb_build_object('state', SQLSTATE, 'message', SQLERRM, 'detail', detail, 'hint', hint);
-    RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = detail, HINT = hint;
-  END;
-EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-  PERFORM eventkit.release_backfill(source, parent);
-  RAISE;
-END
-$$;
-
-COMMENT ON FUNCTION eventkit.backfill_next(regclass, regclass, timestamp, boolean, timestamptz, timestamptz, text, interval, text) IS
-'Copies the next period of the source beside another one into a partition of its own and returns it; NULL at the end. A period whose rows break a constraint is passed over with a warning, and the error returned. SELECT * FROM eventkit.backfill_next(''public.events'', ''app.events'', NULL, true, NULL, NULL, ''count'', ''2 seconds'', current_setting(''search_path''))';
+COMMENT ON FUNCTION eventkit.open_backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval, int) IS
+'Checks a backfill''s arguments, takes its lock, begins the capture and carries the sequences; backfill calls it first. SELECT eventkit.open_backfill(''public.events'', ''app.events'', NULL, NULL, true, ''count'', true, ''2 seconds'', 1)';
 
 CREATE FUNCTION eventkit.warn_left_behind(source regclass, parent regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -392,9 +305,6 @@ BEGIN
       MESSAGE = format('backfill from %s into %s is done; %s changes of the source wait', source, parent, eventkit.captured_changes(changes)),
       HINT = format('Apply them with: CALL eventkit.catch_up(%L, %L); at last: CALL eventkit.finish_backfill(%1$L, %2$L).', source, parent);
   END IF;
-EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-  PERFORM eventkit.release_backfill(source, parent);
-  RAISE;
 END
 $$;
 
@@ -403,42 +313,37 @@ COMMENT ON FUNCTION eventkit.close_backfill(regclass, regclass, interval) IS
 
 CREATE PROCEDURE eventkit.backfill(
   source regclass, parent regclass, from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL, newest_first boolean DEFAULT true,
-  verify text DEFAULT 'count', capture boolean DEFAULT true, lock_timeout interval DEFAULT '2 seconds')
+  verify text DEFAULT 'count', capture boolean DEFAULT true, lock_timeout interval DEFAULT '2 seconds', jobs int DEFAULT 1)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   caller_search_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
-  copied pg_catalog.record;
-  period pg_catalog.timestamp;
+  began pg_catalog.timestamptz;
+  seen pg_catalog.timestamp[] := '{}';
   failures pg_catalog.jsonb[] := '{}';
 BEGIN
   -- Where COMMIT is not allowed, these two say so before there is anything to lose.
   PERFORM eventkit.refuse_transaction_block('backfill');
   COMMIT;
-  PERFORM eventkit.open_backfill(source, parent, from_time, to_time, newest_first, verify, capture, lock_timeout);
+  PERFORM eventkit.open_backfill(source, parent, from_time, to_time, newest_first, verify, capture, lock_timeout, jobs);
   -- The capture stands from here on; each period's snapshot is younger.
   COMMIT;
-  LOOP
-    -- Rows, their count and the changes noted are read from one snapshot.
-    SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
-    copied := eventkit.backfill_next(source, parent, period, newest_first, from_time, to_time, verify, lock_timeout, caller_search_path);
-    period := copied.period;
-    EXIT WHEN period IS NULL;
-    IF copied.failure IS NOT NULL THEN
-      failures := pg_catalog.array_append(failures, copied.failure);
-    END IF;
-    COMMIT;
-  END LOOP;
-  COMMIT;
+  began := eventkit.start_backfill_jobs(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, jobs);
+  CALL eventkit.copy_periods(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, began, seen, failures);
+  IF began IS NOT NULL THEN
+    PERFORM eventkit.await_backfill_workers();
+    -- What a worker could not copy; here it is told why.
+    CALL eventkit.copy_periods(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, began, seen, failures);
+  END IF;
   PERFORM eventkit.refuse_failed_periods(failures, source, parent);
   PERFORM eventkit.close_backfill(source, parent, lock_timeout);
 END
 $$;
 
-COMMENT ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) IS
-'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take about three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. A period with a row that breaks a constraint is passed over with a warning, the others are copied, and the error that names it comes at the end. CALL eventkit.backfill(''public.events'', ''app.events'')';
+COMMENT ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval, int) IS
+'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take about three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. A period with a row that breaks a constraint is passed over with a warning, the others are copied, and the error that names it comes at the end. With jobs => 2 or more background workers copy other periods at the same time. CALL eventkit.backfill(''public.events'', ''app.events'')';
 
-REVOKE EXECUTE ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval) FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval, int) FROM PUBLIC;
 
 COMMENT ON FUNCTION eventkit.plan_backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean) IS
 'Shows the steps of backfill without doing them, period after period; a transaction ends after each. SELECT * FROM eventkit.plan_backfill(''public.events'', ''app.events'')';
@@ -448,8 +353,6 @@ COMMENT ON FUNCTION eventkit.plan_backfill_sequences(regclass, regclass) IS
 'Shows the steps by which a backfill carries sequences without doing them. SELECT * FROM eventkit.plan_backfill_sequences(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.check_backfill(regclass, regclass) IS
 'Raises the error that a backfill would raise before its first row, if there is one. SELECT eventkit.check_backfill(''public.events'', ''app.events'')';
-COMMENT ON FUNCTION eventkit.next_backfill_period(regclass, regclass, timestamp, boolean, timestamptz, timestamptz) IS
-'Finds the next period of the source beside another one (NULL: the first of all), by what the clocks show at its beginning; rows before 1970 or more than ten years ahead do not count. SELECT eventkit.next_backfill_period(''public.events'', ''app.events'', NULL)';
 COMMENT ON FUNCTION eventkit.source_periods(regclass, regclass, timestamptz, timestamptz) IS
 'Lists the periods of a source''s rows by what the clocks show at their beginning, newest first. SELECT * FROM eventkit.source_periods(''public.events'', ''app.events'')';
 COMMENT ON FUNCTION eventkit.plan_backfill_capture(regclass, regclass) IS

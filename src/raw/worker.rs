@@ -1,68 +1,148 @@
-//! A background worker that detaches one partition `CONCURRENTLY`: a statement that the server refuses inside of a function
-//! or a transaction block. It runs as the role that asks, in the same database, and needs no preloaded library.
+//! Background workers that execute one statement each at the top level, where the server allows what it refuses inside of a function:
+//! COMMIT, `DETACH PARTITION … CONCURRENTLY`. They run as the role that asks, in the same database, and need no preloaded library.
 
-use eventkit_core::partition::name::qualified;
 use pgrx::pg_sys::{self, Oid};
-use std::ffi::{CStr, CString, c_char};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::mem::ManuallyDrop;
 
-/// What the worker is told, as bytes of `bgw_extra`.
+/// What a worker is told, as bytes of `bgw_extra`; the statement and the settings lie in a segment of shared memory.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Order {
     database: Oid,
     session_role: Oid,
     role: Oid,
-    parent: Oid,
-    partition: Oid,
-    lock_timeout: i32,
+    security: i32,
+    superuser: bool,
+    segment: u32,
+    length: usize,
 }
 
 const _: () = assert!(size_of::<Order>() <= pg_sys::BGW_EXTRALEN as usize);
 
-/// Ends the worker when the caller does not wait for it any more, as when his statement is cancelled.
-struct Waited(*mut pg_sys::BackgroundWorkerHandle);
+/// Workers that execute a statement. Dropped while they run, they are ended: nobody waits for them any more.
+pub struct Workers {
+    handles: Vec<*mut pg_sys::BackgroundWorkerHandle>,
+    segment: *mut pg_sys::dsm_segment,
+}
 
-impl Drop for Waited {
-    fn drop(&mut self) {
-        // SAFETY: the handle is of a worker registered by this backend; for one that has ended this does nothing.
-        unsafe { pg_sys::TerminateBackgroundWorker(self.0) }
+impl Workers {
+    /// Starts up to `count` workers with settings of the session (names, values) and one statement each, the same for all. There are fewer when
+    /// the server has no place for more. The caller must hold no lock that they wait for.
+    pub fn start(count: usize, settings: &[(String, String)], statement: &str) -> Self {
+        let mut workers = Self { handles: Vec::new(), segment: std::ptr::null_mut() };
+        // No text of the server's holds a NUL.
+        let mut text = statement.as_bytes().to_vec();
+        for part in settings.iter().flat_map(|(name, value)| [name, value]) {
+            text.push(0);
+            text.extend_from_slice(part.as_bytes());
+        }
+        // SAFETY: the segment has room for the text and stays until it is detached, whatever transaction ends. The workers' description is plain
+        // memory; names are copied with their end inside of the arrays, the order fits (see above). A handle lives in a context that is never reset.
+        unsafe {
+            workers.segment = pg_sys::dsm_create(text.len(), pg_sys::DSM_CREATE_NULL_IF_MAXSEGMENTS as i32);
+            if workers.segment.is_null() {
+                return workers;
+            }
+            pg_sys::dsm_pin_mapping(workers.segment);
+            let memory = pg_sys::dsm_segment_address(workers.segment).cast::<u8>();
+            memory.copy_from_nonoverlapping(text.as_ptr(), text.len());
+            let (mut role, mut security) = (pg_sys::InvalidOid, 0);
+            pg_sys::GetUserIdAndSecContext(&mut role, &mut security);
+            let order = Order {
+                database: pg_sys::MyDatabaseId,
+                session_role: pg_sys::GetSessionUserId(),
+                role,
+                // What the asking role may not do, the session's may not do for it.
+                security: security | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+                superuser: pg_sys::superuser(),
+                segment: pg_sys::dsm_segment_handle(workers.segment),
+                length: text.len(),
+            };
+            let mut worker = pg_sys::BackgroundWorker {
+                bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32,
+                bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
+                bgw_restart_time: pg_sys::BGW_NEVER_RESTART,
+                bgw_notify_pid: pg_sys::MyProcPid,
+                ..Default::default()
+            };
+            write(&mut worker.bgw_name, c"pg_eventkit");
+            write(&mut worker.bgw_type, c"pg_eventkit");
+            write(&mut worker.bgw_library_name, c"pg_eventkit");
+            write(&mut worker.bgw_function_name, c"eventkit_worker");
+            worker.bgw_extra.as_mut_ptr().cast::<Order>().write_unaligned(order);
+            let before = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+            while workers.handles.len() < count {
+                let mut handle = std::ptr::null_mut();
+                if !pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle) {
+                    break;
+                }
+                workers.handles.push(handle);
+            }
+            pg_sys::MemoryContextSwitchTo(before);
+        }
+        workers
+    }
+
+    pub fn count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Waits until all have ended; whether they succeeded is for the catalog to say. A cancel ends them.
+    pub fn wait(self) {
+        for handle in &self.handles {
+            // SAFETY: the handle is of a worker registered by this backend. Interrupts are served here; an error unwinds and drops the workers.
+            unsafe { pg_sys::WaitForBackgroundWorkerShutdown(*handle) };
+        }
     }
 }
 
-/// Starts the worker and waits for its end; false when the server has no place for one more. Whether the detach
-/// succeeded is for the catalog to say. The caller must hold no lock on the parent: the worker would wait for him.
-pub fn detach_concurrently(parent: Oid, partition: Oid, lock_timeout: i32) -> bool {
-    // SAFETY: the worker's description is plain memory; names are copied with their end inside of the arrays, the order fits
-    // (see above). The handle is the server's, valid until this backend ends.
-    unsafe {
-        let order = Order {
-            database: pg_sys::MyDatabaseId,
-            session_role: pg_sys::GetSessionUserId(),
-            role: pg_sys::GetUserId(),
-            parent,
-            partition,
-            lock_timeout,
-        };
-        let mut worker = pg_sys::BackgroundWorker {
-            bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32,
-            bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
-            bgw_restart_time: pg_sys::BGW_NEVER_RESTART,
-            bgw_notify_pid: pg_sys::MyProcPid,
-            ..Default::default()
-        };
-        write(&mut worker.bgw_name, c"pg_eventkit: detach partition");
-        write(&mut worker.bgw_type, c"pg_eventkit");
-        write(&mut worker.bgw_library_name, c"pg_eventkit");
-        write(&mut worker.bgw_function_name, c"eventkit_detach_worker");
-        worker.bgw_extra.as_mut_ptr().cast::<Order>().write_unaligned(order);
-        let mut handle = std::ptr::null_mut();
-        if !pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle) {
-            return false;
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // SAFETY: handles and segment are of this backend, and are given back once. To end a worker that has ended does nothing.
+        unsafe {
+            for handle in self.handles.drain(..) {
+                pg_sys::TerminateBackgroundWorker(handle);
+                pg_sys::pfree(handle.cast());
+            }
+            if !self.segment.is_null() {
+                pg_sys::dsm_detach(self.segment);
+            }
         }
-        let waited = Waited(handle);
-        // Interrupts are served here; an error unwinds and drops the guard.
-        pg_sys::WaitForBackgroundWorkerShutdown(waited.0);
-        true
+    }
+}
+
+thread_local! {
+    /// The workers that go on through the COMMITs of a procedure. Not dropped when the process exits: the server's memory is gone by then.
+    static KEPT: RefCell<ManuallyDrop<Option<Workers>>> = const { RefCell::new(ManuallyDrop::new(None)) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps workers while the procedure goes on that has started them; an error or a cancel, wherever it finds the procedure, ends them.
+pub fn keep(workers: Workers) {
+    if !REGISTERED.replace(true) {
+        // SAFETY: the callback is a function of this library, which the server never unloads.
+        unsafe { pg_sys::RegisterXactCallback(Some(end_kept), std::ptr::null_mut()) }
+    }
+    drop(KEPT.with_borrow_mut(|kept| kept.replace(workers)));
+}
+
+/// Waits for the workers that are kept, if there are any.
+pub fn wait_for_kept() {
+    if let Some(workers) = taken() {
+        workers.wait();
+    }
+}
+
+fn taken() -> Option<Workers> {
+    KEPT.with_borrow_mut(|kept| kept.take())
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn end_kept(event: pg_sys::XactEvent::Type, _nothing: *mut c_void) {
+    if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
+        drop(taken());
     }
 }
 
@@ -75,9 +155,9 @@ fn write<const N: usize>(field: &mut [c_char; N], text: &CStr) {
 /// The worker's main function: an error ends it and goes to the server's log.
 #[pgrx::pg_guard]
 #[unsafe(no_mangle)]
-pub extern "C-unwind" fn eventkit_detach_worker(_argument: pg_sys::Datum) {
+pub extern "C-unwind" fn eventkit_worker(_argument: pg_sys::Datum) {
     // SAFETY: the server calls this once in a process of its own, whose entry holds what the asking backend wrote.
-    // The calls are those of any worker that executes a statement: connect, one transaction that reads names, one portal.
+    // The calls are those of any worker that executes a statement: connect, settings, one portal.
     unsafe {
         let order = (*pg_sys::MyBgworkerEntry).bgw_extra.as_ptr().cast::<Order>().read_unaligned();
         #[cfg(feature = "pg15")]
@@ -86,20 +166,39 @@ pub extern "C-unwind" fn eventkit_detach_worker(_argument: pg_sys::Datum) {
         pg_sys::pqsignal_be(SIGTERM, Some(stop));
         pg_sys::BackgroundWorkerUnblockSignals();
         pg_sys::BackgroundWorkerInitializeConnectionByOid(order.database, order.session_role, 0);
-        // What the asking role may not do, the session's may not do for it.
-        pg_sys::SetUserIdAndSecContext(order.role, 0);
-        for (name, value) in
-            [(c"lock_timeout", order.lock_timeout.to_string()), (c"search_path", "pg_catalog, pg_temp".into())]
-        {
-            let Ok(value) = CString::new(value) else { return };
-            let (context, source) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);
-            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source);
+        let Some(text) = told(order) else { return };
+        pg_sys::SetUserIdAndSecContext(order.role, order.security);
+        let mut parts = text.split(|byte| *byte == 0).map(|part| CString::new(part).unwrap_or_default());
+        let Some(statement) = parts.next() else { return };
+        // An error unwinds, and what reports it afterwards reads the statement.
+        let statement = CStr::from_ptr(statement.into_raw());
+        let role = if order.superuser { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET };
+        while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), role, pg_sys::GucSource::PGC_S_SESSION);
         }
-        let statement = pgrx::bgworkers::BackgroundWorker::transaction(|| statement(order));
-        if let Some(statement) = statement {
-            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, statement.as_ptr());
-            execute(&statement);
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, statement.as_ptr());
+        execute(statement);
+    }
+}
+
+/// The text that the asking backend wrote; `None` when that one has gone, and its text with it.
+///
+/// # Safety
+/// In a process that is connected to a database, outside of a transaction.
+unsafe fn told(order: Order) -> Option<Vec<u8>> {
+    // SAFETY: a segment belongs to a resource owner, and outside of a transaction there is none but this one. The text is copied before the segment
+    // is given back; it is as long as the order says.
+    unsafe {
+        pg_sys::CurrentResourceOwner =
+            pg_sys::ResourceOwnerCreate(std::ptr::null_mut(), c"pg_eventkit worker".as_ptr());
+        let segment = pg_sys::dsm_attach(order.segment);
+        if segment.is_null() {
+            return None;
         }
+        let memory = pg_sys::dsm_segment_address(segment).cast::<u8>();
+        let text = std::slice::from_raw_parts(memory, order.length).to_vec();
+        pg_sys::dsm_detach(segment);
+        Some(text)
     }
 }
 
@@ -109,26 +208,6 @@ const SIGTERM: i32 = 15;
 unsafe extern "C-unwind" fn stop(signal: i32) {
     // SAFETY: the server's own handler of this signal; it sets flags that the next check for interrupts reads.
     unsafe { pg_sys::die(signal) }
-}
-
-/// The statement; `None` when one of the tables is gone.
-///
-/// # Safety
-/// Inside of a transaction.
-unsafe fn statement(order: Order) -> Option<CString> {
-    let name = |table: Oid| -> Option<String> {
-        // SAFETY: reads of the catalog's cache; the texts live until the transaction ends, and are copied.
-        unsafe {
-            let name = pg_sys::get_rel_name(table);
-            let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
-            if name.is_null() || schema.is_null() {
-                return None;
-            }
-            Some(qualified(CStr::from_ptr(schema).to_str().ok()?, CStr::from_ptr(name).to_str().ok()?))
-        }
-    };
-    let (parent, partition) = (name(order.parent)?, name(order.partition)?);
-    CString::new(format!("ALTER TABLE {parent} DETACH PARTITION {partition} CONCURRENTLY")).ok()
 }
 
 /// Executes one statement at the top level, as a client's would be.

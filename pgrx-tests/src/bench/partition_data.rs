@@ -69,6 +69,11 @@ pub fn backfill(table: &str) -> String {
     format!("CALL eventkit.backfill('public.{table}', 'app.{table}')")
 }
 
+/// The same by a session and one worker.
+pub fn backfill_by_two(table: &str) -> String {
+    format!("CALL eventkit.backfill('public.{table}', 'app.{table}', jobs => 2)")
+}
+
 /// The call that ends it.
 pub fn finish(table: &str) -> String {
     format!("CALL eventkit.finish_backfill('public.{table}', 'app.{table}')")

@@ -130,12 +130,12 @@ fn check_backfill(source: Option<Oid>, parent: Option<Oid>) {
 
 /// What the clocks show at the beginning of the next period of the source beside another one; NULL when there is none.
 ///
-/// Takes source, parent, the other period (NULL: none yet), whether the newest comes first, and the range that the periods
-/// share a time with. One index probe. Raises what `plan::key_of` raises.
+/// Takes source, parent, the other period (NULL: none yet), whether the newest comes first, the range that the periods
+/// share a time with, and periods to pass by. An index probe for each that it meets. Raises what `plan::key_of` raises.
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.next_backfill_period(
   source regclass, parent regclass, beside timestamp, newest_first boolean DEFAULT true,
-  from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL) RETURNS timestamp
+  from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL, skip timestamp[] DEFAULT '{}') RETURNS timestamp
 STABLE PARALLEL RESTRICTED COST 10000 LANGUAGE c
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
@@ -147,6 +147,7 @@ fn next_backfill_period(
     newest_first: Option<bool>,
     from_time: Option<TimestampWithTimeZone>,
     to_time: Option<TimestampWithTimeZone>,
+    skip: Option<Vec<Option<Timestamp>>>,
 ) -> Option<Timestamp> {
     let next = || -> Result<Option<Period>> {
         let pair = if beside.is_none() { Pair::read(source, parent)? } else { Pair::read_again(source, parent)? };
@@ -161,7 +162,16 @@ fn next_backfill_period(
                 range.from = range.from.max(of_period.to);
             }
         }
-        Ok(pair.next(range, newest_first)?.map(|(period, _)| period))
+        let skip = skip.into_iter().flatten().flatten().map(|period| period.micros("skip"));
+        let skip = skip.collect::<Result<BTreeSet<i64>>>()?;
+        while let Some((period, rest)) = pair.next(range, newest_first)? {
+            if !skip.contains(&period.shown_from) {
+                return Ok(Some(period));
+            }
+            range = rest;
+            pgrx::check_for_interrupts!();
+        }
+        Ok(None)
     };
     next().or_raise().and_then(|period| shown(period.shown_from))
 }

@@ -7,6 +7,7 @@ mod catalog;
 mod convert;
 mod copy_rows;
 mod drain;
+mod jobs;
 mod maintain;
 mod periods;
 mod plans;
@@ -74,17 +75,27 @@ pgrx::extension_sql_file!(
     requires = ["partition_plan"]
 );
 pgrx::extension_sql_file!(
+    "../../../sql/partition_copy.sql",
+    name = "partition_copy",
+    requires = [
+        "partition_create",
+        "partition_ledger",
+        backfill::next_backfill_period,
+        jobs::start_backfill_workers,
+        jobs::await_backfill_workers
+    ]
+);
+pgrx::extension_sql_file!(
     "../../../sql/partition_backfill.sql",
     name = "partition_backfill",
     requires = [
-        "partition_create",
+        "partition_copy",
         "partition_publications",
         "partition_ledger",
         backfill_plans::plan_backfill,
         backfill_plans::plan_backfill_capture,
         backfill_plans::plan_backfill_sequences,
         backfill::check_backfill,
-        backfill::next_backfill_period,
         backfill::backfill_left_behind,
         backfill::backfill_differences
     ]

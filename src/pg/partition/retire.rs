@@ -5,7 +5,7 @@ use super::target::Target;
 use super::{catalog, given, maintain};
 use crate::pg::raise::OrRaise;
 use crate::raw::server::{as_role, in_recovery, in_transaction_block};
-use crate::raw::worker;
+use crate::raw::worker::Workers;
 use eventkit_core::error::Result;
 use eventkit_core::partition::retire::{self, Expiry};
 use eventkit_core::partition::step::Step;
@@ -77,13 +77,30 @@ SET search_path = pg_catalog, pg_temp
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 pub fn detach_concurrently(parent: Option<Oid>, partition: Option<Oid>, milliseconds: Option<i32>) -> bool {
-    let order = || -> Result<(Oid, Oid, i32)> {
-        let order = (given(parent, "parent")?, given(partition, "partition")?, given(milliseconds, "milliseconds")?);
-        owner(order.0)?;
-        Ok(order)
+    let order = || -> Result<(Option<String>, i32)> {
+        let (parent, partition) = (given(parent, "parent")?, given(partition, "partition")?);
+        owner(parent)?;
+        let name = |table: Oid| -> Result<Option<String>> {
+            let names = catalog::one_row(
+                "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+                &[table.into()],
+                |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+            )?;
+            Ok(names.and_then(|(schema, name)| Some(name::qualified(&schema?, &name?))))
+        };
+        let names = name(parent)?.zip(name(partition)?);
+        let statement =
+            names.map(|(parent, partition)| format!("ALTER TABLE {parent} DETACH PARTITION {partition} CONCURRENTLY"));
+        let milliseconds = given(milliseconds, "milliseconds")?;
+        Ok((statement, milliseconds))
     };
-    let (parent, partition, milliseconds) = order().or_raise();
-    worker::detach_concurrently(parent, partition, milliseconds)
+    let (Some(statement), milliseconds) = order().or_raise() else { return false };
+    let settings = [("lock_timeout", milliseconds.to_string()), ("search_path", "pg_catalog, pg_temp".into())]
+        .map(|(n, v)| (n.into(), v));
+    let workers = Workers::start(1, &settings, &statement);
+    let ran = workers.count() > 0;
+    workers.wait();
+    ran
 }
 
 /// The owner of a table. Raises `42501` for a caller who has not his rights, `42P01` for a table that is gone.
