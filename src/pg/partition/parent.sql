@@ -56,24 +56,28 @@ SELECT (rights.facts || jsonb_build_object(
       'definition', CASE WHEN starts_with(x.def, x.head || 'USING ') THEN substr(x.def, length(x.head) + 1) END,
       'tablespace', (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = x.reltablespace),
       'replica_identity', x.indisreplident,
-      'constraint', (
-        SELECT jsonb_build_object(
-          'from_index', CASE WHEN coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'false'
-            THEN CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' END END,
-          'definition', pg_get_constraintdef(k.oid),
-          'deferrable', k.condeferrable,
-          'deferred', k.condeferred)
-        FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
+      'constraint', x."constraint",
       'comment', obj_description(x.indexrelid, 'pg_class'),
-      'constraint_comment', (
-        SELECT obj_description(k.oid, 'pg_constraint') FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
+      'constraint_comment', x.constraint_comment,
       'targets', (SELECT coalesce(jsonb_agg(jsonb_build_array(a.attnum, a.attstattarget) ORDER BY a.attnum), '[]')
         FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND a.attstattarget >= 0 AND x.indexprs IS NOT NULL)
       ) ORDER BY x.indisprimary DESC, x.name), '[]')
     FROM (
       SELECT ic.relname AS name, ic.reltablespace, i.*, pg_get_indexdef(i.indexrelid) AS def,
-        format('CREATE %sINDEX %I ON ONLY %I.%I ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, ic.relname, n.nspname, c.relname) AS head
-      FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indislive) x),
+        format('CREATE %sINDEX %I ON ONLY %I.%I ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, ic.relname, n.nspname, c.relname) AS head,
+        k."constraint", k.constraint_comment
+      FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
+      -- A foreign key to a partitioned table has a row for each of its partitions here: they are read once, not for each index.
+      LEFT JOIN (
+        SELECT k.conindid, obj_description(k.oid, 'pg_constraint') AS constraint_comment,
+          jsonb_build_object(
+            'from_index', CASE WHEN coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'false'
+              THEN CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' END END,
+            'definition', pg_get_constraintdef(k.oid),
+            'deferrable', k.condeferrable,
+            'deferred', k.condeferred) AS "constraint"
+        FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x') OFFSET 0) k ON k.conindid = i.indexrelid
+      WHERE i.indrelid = c.oid AND i.indislive) x),
   'default_grantees', (
     SELECT coalesce(jsonb_agg(DISTINCT CASE WHEN t.grantee <> 0 THEN pg_get_userbyid(t.grantee) END), '[]')
     FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) t
@@ -104,9 +108,11 @@ SELECT (rights.facts || jsonb_build_object(
       'referenced', f.referenced,
       'referencing', f.referencing,
       'lockable', has_table_privilege(l.oid, 'UPDATE') OR has_table_privilege(l.oid, 'DELETE') OR has_table_privilege(l.oid, 'TRUNCATE'),
+      -- By the largest of some partitions: to look at all of them takes longer than the answer is worth.
       'few_keys', f.referenced AND l.relkind = 'p' AND (
-        SELECT coalesce(sum(greatest(part.reltuples, 0)) <= 1000000 AND bool_and(part.relkind <> 'p'), false)
-        FROM pg_inherits i JOIN pg_class part ON part.oid = i.inhrelid WHERE i.inhparent = l.oid)
+        SELECT coalesce(max(greatest(part.reltuples, 0)) * (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = l.oid) <= 1000000
+          AND bool_and(part.relkind <> 'p'), false)
+        FROM (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = l.oid LIMIT 16) i JOIN pg_class part ON part.oid = i.inhrelid)
       ) ORDER BY l.oid), '[]')
     FROM (
       SELECT t.oid, bool_or(t.referenced) AS referenced, bool_or(t.referencing) AS referencing

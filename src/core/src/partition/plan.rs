@@ -152,7 +152,7 @@ fn period_steps(parent: &Parent, source: Option<&Source>, period: &Period, found
     steps.extend(like::row_security(parent, &child));
     if source.is_some() && parent.autovacuum {
         steps.push(Step::unseen(
-            "SET LOCAL default_statistics_target = 10".to_owned(),
+            "SET LOCAL default_statistics_target = 5".to_owned(),
             &child,
             "a small sample serves the first queries; to autovacuum the rows count as new, so that it takes the usual one soon",
         ));

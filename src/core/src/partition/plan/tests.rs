@@ -552,7 +552,7 @@ fn a_small_sample_is_taken_of_rows_where_the_server_takes_another() {
     let small = |steps: Vec<Step>| {
         let all: Vec<String> = steps.into_iter().filter_map(|s| s.statement).collect();
         let analyze = all.iter().position(|s| s.starts_with("ANALYZE ")).unwrap();
-        all[analyze - 1] == "SET LOCAL default_statistics_target = 10"
+        all[analyze - 1] == "SET LOCAL default_statistics_target = 5"
     };
     let rows = source(&["id", "at"]);
     assert!(!small(backfill_period(&parent, &rows, &leap_day(), Found::default()).unwrap()));
