@@ -8,6 +8,20 @@ AS $$ SELECT hashtextextended('eventkit.' || what, 0) $$;
 COMMENT ON FUNCTION eventkit.advisory_lock_key(text) IS
 'Tells the key of the advisory lock under which one session at a time does something. SELECT eventkit.advisory_lock_key(''maintain'')';
 
+CREATE FUNCTION eventkit.holds_session_lock(holder int, key bigint) RETURNS boolean
+VOLATILE PARALLEL UNSAFE LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (
+    SELECT FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.pid = $1 AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+      AND l.classid = (($2 >> 32) & 4294967295)::oid AND l.objid = ($2 & 4294967295)::oid)
+$$;
+
+COMMENT ON FUNCTION eventkit.holds_session_lock(int, bigint) IS
+'Tells whether a process holds the advisory lock of a key. SELECT eventkit.holds_session_lock(pg_backend_pid(), eventkit.advisory_lock_key(''maintain''))';
+
 CREATE FUNCTION eventkit.release_session_lock(what text) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -16,12 +30,7 @@ DECLARE
   key CONSTANT bigint := eventkit.advisory_lock_key(what);
 BEGIN
   -- Only a lock of this session's own is given back: the server warns about any other.
-  WHILE EXISTS (
-    SELECT FROM pg_locks l
-    WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted AND l.objsubid = 1
-      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-      AND l.classid = ((key >> 32) & 4294967295)::oid AND l.objid = (key & 4294967295)::oid)
-  LOOP
+  WHILE eventkit.holds_session_lock(pg_backend_pid(), key) LOOP
     EXIT WHEN NOT pg_advisory_unlock(key);
   END LOOP;
   PERFORM eventkit.remember_session_lock(key, false);

@@ -69,6 +69,8 @@ BEGIN
   PERFORM eventkit.release_backfill(source, parent);
   taken := pg_try_advisory_lock(key);
   IF taken THEN
+    -- A cancel between two statements of the procedure gives it back.
+    PERFORM eventkit.remember_session_lock(key, true);
     -- The workers of one that was stopped end a moment after it.
     BEGIN
       PERFORM pg_advisory_xact_lock(eventkit.backfill_jobs_lock(source, parent));
@@ -77,10 +79,10 @@ BEGIN
       -- The block gives the lock back: new workers share it.
       WHEN raise_exception THEN NULL;
       WHEN lock_not_available THEN
-        PERFORM pg_advisory_unlock(key);
+        PERFORM eventkit.release_backfill(source, parent);
         taken := false;
       WHEN query_canceled OR assert_failure OR OTHERS THEN
-        PERFORM pg_advisory_unlock(key);
+        PERFORM eventkit.release_backfill(source, parent);
         RAISE;
     END;
   END IF;
@@ -90,8 +92,6 @@ BEGIN
       DETAIL = 'One session at a time copies from one table into another, or applies its changes.',
       HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ~* ''eventkit.(backfill|catch_up|finish_backfill|run_backfill_job)''; call again when it has ended.';
   END IF;
-  -- A cancel between two statements of the procedure gives it back.
-  PERFORM eventkit.remember_session_lock(key, true);
 END
 $$;
 
@@ -329,11 +329,11 @@ BEGIN
   -- The capture stands from here on; each period's snapshot is younger.
   COMMIT;
   began := eventkit.start_backfill_jobs(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, jobs);
-  CALL eventkit.copy_periods(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, began, seen, failures);
+  CALL eventkit.copy_periods(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, began, began IS NULL, seen, failures);
   IF began IS NOT NULL THEN
-    PERFORM eventkit.await_backfill_workers();
+    PERFORM eventkit.await_backfill_jobs(source, parent);
     -- What a worker could not copy; here it is told why.
-    CALL eventkit.copy_periods(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, began, seen, failures);
+    CALL eventkit.copy_periods(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, began, true, seen, failures);
   END IF;
   PERFORM eventkit.refuse_failed_periods(failures, source, parent);
   PERFORM eventkit.close_backfill(source, parent, lock_timeout);
@@ -341,7 +341,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval, int) IS
-'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take about three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. A period with a row that breaks a constraint is passed over with a warning, the others are copied, and the error that names it comes at the end. With jobs => 2 or more background workers copy other periods at the same time. CALL eventkit.backfill(''public.events'', ''app.events'')';
+'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take about three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. A period with a row that breaks a constraint is passed over with a warning, the others are copied, and the error that names it comes at the end. With jobs => 2 or more background workers copy other periods at the same time, with the settings of the session but for parameters that the server does not know (app.tenant). CALL eventkit.backfill(''public.events'', ''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval, int) FROM PUBLIC;
 

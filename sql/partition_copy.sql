@@ -106,9 +106,23 @@ AS $$ SELECT eventkit.advisory_lock_key(format('%s %s', eventkit.backfill_lock($
 COMMENT ON FUNCTION eventkit.period_claim_key(regclass, regclass, timestamp) IS
 'Tells the key of the advisory lock by which a job of a backfill has a period for itself. SELECT eventkit.period_claim_key(''public.events'', ''app.events'', ''2024-01-01'')';
 
+CREATE FUNCTION eventkit.release_claim(source regclass, parent regclass, period timestamp) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  key CONSTANT bigint := eventkit.period_claim_key(source, parent, period);
+BEGIN
+  PERFORM pg_advisory_unlock(key), eventkit.remember_session_lock(key, false);
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.release_claim(regclass, regclass, timestamp) IS
+'Gives back the claim of a period that this session has. SELECT eventkit.release_claim(''public.events'', ''app.events'', ''2024-01-01'')';
+
 CREATE FUNCTION eventkit.claim_period(
   source regclass, parent regclass, beside timestamp, newest_first boolean, from_time timestamptz, to_time timestamptz, began timestamptz,
-  INOUT seen timestamp[], OUT period timestamp)
+  alone boolean, INOUT seen timestamp[], OUT period timestamp)
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -118,8 +132,7 @@ DECLARE
   key bigint;
 BEGIN
   IF beside IS NOT NULL THEN
-    key := eventkit.period_claim_key(source, parent, beside);
-    PERFORM eventkit.remember_session_lock(key, false), pg_advisory_unlock(key);
+    PERFORM eventkit.release_claim(source, parent, beside);
   END IF;
   -- A split may have given the parent's foreign keys to its partitions since the last period; one job at a time gives them on.
   IF pg_try_advisory_xact_lock(eventkit.advisory_lock_key(format('foreign keys %s', parent::oid))) THEN
@@ -128,9 +141,15 @@ BEGIN
   IF began IS NOT NULL THEN
     FOR done IN
       SELECT p.period, p.row_count, p.seconds FROM eventkit.backfill_periods p
-      WHERE p.source = source AND p.parent = parent AND p.copied_at >= began AND p.period <> ALL (seen) ORDER BY p.copied_at
+      WHERE p.source = source AND p.parent = parent AND p.copied_at >= began
+        AND NOT EXISTS (SELECT FROM unnest(seen) s (period) WHERE s.period = p.period)
+      ORDER BY p.copied_at
     LOOP
-      RAISE NOTICE 'period %: % rows in % s, by a worker', eventkit.period_label(done.period), done.row_count, round(done.seconds::numeric, 2);
+      IF done.row_count IS NULL THEN
+        RAISE NOTICE 'period % is left as it is: a partition that holds rows covers it', eventkit.period_label(done.period);
+      ELSE
+        RAISE NOTICE 'period %: % rows in % s, by a worker', eventkit.period_label(done.period), done.row_count, round(done.seconds::numeric, 2);
+      END IF;
       seen := seen || done.period;
     END LOOP;
   END IF;
@@ -140,27 +159,30 @@ BEGIN
     EXIT WHEN period IS NULL;
     key := eventkit.period_claim_key(source, parent, period);
     IF pg_try_advisory_lock(key) THEN
+      PERFORM eventkit.remember_session_lock(key, true);
       -- Who had it may have given it back a moment ago, done.
       EXIT WHEN NOT EXISTS (
         SELECT FROM eventkit.backfill_periods p WHERE p.source = source AND p.parent = parent AND p.period = period AND p.copied_at >= began);
-      PERFORM pg_advisory_unlock(key);
+      PERFORM eventkit.release_claim(source, parent, period);
+    ELSIF alone THEN
+      RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+        MESSAGE = format('period %s: another session claims it', eventkit.period_label(period)),
+        DETAIL = format('No backfill from %s into %s runs but this one; somebody else has taken its advisory lock.', source, parent),
+        HINT = 'See who has it with: SELECT a.pid, a.query FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = ''advisory''; end that session, then call again.';
     END IF;
   END LOOP;
-  IF period IS NOT NULL THEN
-    PERFORM eventkit.remember_session_lock(key, true);
-    IF began IS NOT NULL THEN
-      seen := seen || period;
-    END IF;
+  IF period IS NOT NULL AND began IS NOT NULL THEN
+    seen := seen || period;
   END IF;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.claim_period(regclass, regclass, timestamp, boolean, timestamptz, timestamptz, timestamptz, timestamp[]) IS
-'Gives back the claim of one period and claims the next one that no other job has, NULL at the end; tells of the periods that other jobs have copied since a time, and adds them to those seen. SELECT * FROM eventkit.claim_period(''public.events'', ''app.events'', NULL, true, NULL, NULL, now(), ''{}'')';
+COMMENT ON FUNCTION eventkit.claim_period(regclass, regclass, timestamp, boolean, timestamptz, timestamptz, timestamptz, boolean, timestamp[]) IS
+'Gives back the claim of one period and claims the next one that no other job has, NULL at the end; alone => true refuses one that another session has. Tells of the periods that other jobs have copied since a time, and adds them to those seen. SELECT * FROM eventkit.claim_period(''public.events'', ''app.events'', NULL, true, NULL, NULL, now(), false, ''{}'')';
 
 CREATE PROCEDURE eventkit.copy_periods(
   source regclass, parent regclass, from_time timestamptz, to_time timestamptz, newest_first boolean, verify text, lock_timeout interval,
-  caller_search_path text, began timestamptz, INOUT seen timestamp[], INOUT failures jsonb[])
+  caller_search_path text, began timestamptz, alone boolean, INOUT seen timestamp[], INOUT failures jsonb[])
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -172,7 +194,7 @@ BEGIN
   LOOP
     -- In a transaction of its own: the snapshot of the copy is younger than the claim, and sees what the last owner of the claim has done.
     SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-    claimed := eventkit.claim_period(source, parent, period, newest_first, from_time, to_time, began, seen);
+    claimed := eventkit.claim_period(source, parent, period, newest_first, from_time, to_time, began, alone, seen);
     period := claimed.period;
     seen := claimed.seen;
     EXIT WHEN period IS NULL;
@@ -185,11 +207,13 @@ BEGIN
     END IF;
     COMMIT;
   END LOOP;
+  -- Who waits for workers now holds no table that they may wait for.
+  COMMIT;
 END
 $$;
 
-COMMENT ON PROCEDURE eventkit.copy_periods(regclass, regclass, timestamptz, timestamptz, boolean, text, interval, text, timestamptz, timestamp[], jsonb[]) IS
-'Copies the periods of a source that no other job has, a transaction a period; with a time it passes by those copied since and seen. backfill calls it, and each of its workers. CALL eventkit.copy_periods(''public.events'', ''app.events'', NULL, NULL, true, ''count'', ''2 seconds'', current_setting(''search_path''), NULL, ''{}'', ''{}'')';
+COMMENT ON PROCEDURE eventkit.copy_periods(regclass, regclass, timestamptz, timestamptz, boolean, text, interval, text, timestamptz, boolean, timestamp[], jsonb[]) IS
+'Copies the periods of a source that no other job has, a transaction a period; with a time it passes by those copied since and seen. backfill calls it, and each of its workers. CALL eventkit.copy_periods(''public.events'', ''app.events'', NULL, NULL, true, ''count'', ''2 seconds'', current_setting(''search_path''), NULL, true, ''{}'', ''{}'')';
 
 CREATE FUNCTION eventkit.backfill_jobs_lock(source regclass, parent regclass) RETURNS bigint
 IMMUTABLE STRICT PARALLEL SAFE COST 5 LANGUAGE sql
@@ -199,25 +223,37 @@ AS $$ SELECT eventkit.advisory_lock_key(format('%s jobs', eventkit.backfill_lock
 COMMENT ON FUNCTION eventkit.backfill_jobs_lock(regclass, regclass) IS
 'Tells the key of the advisory lock that the workers of a backfill share while they live. SELECT eventkit.backfill_jobs_lock(''public.events'', ''app.events'')';
 
+CREATE FUNCTION eventkit.leave_backfill(source regclass, parent regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM pg_advisory_unlock_shared(eventkit.backfill_jobs_lock(source, parent));
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.leave_backfill(regclass, regclass) IS
+'Gives back the lock of join_backfill. SELECT eventkit.leave_backfill(''public.events'', ''app.events'')';
+
 CREATE FUNCTION eventkit.join_backfill(source regclass, parent regclass, leader int) RETURNS boolean
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
-DECLARE
-  key CONSTANT bigint := eventkit.advisory_lock_key(eventkit.backfill_lock(source, parent));
 BEGIN
   -- Before the look at the leader: who takes the pair after him sees this one.
-  RETURN pg_try_advisory_lock_shared(eventkit.backfill_jobs_lock(source, parent)) AND EXISTS (
-    SELECT FROM pg_locks l
-    WHERE l.locktype = 'advisory' AND l.pid = leader AND l.granted AND l.objsubid = 1
-      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-      AND l.classid = ((key >> 32) & 4294967295)::oid AND l.objid = (key & 4294967295)::oid);
+  IF NOT pg_try_advisory_lock_shared(eventkit.backfill_jobs_lock(source, parent)) THEN
+    RETURN false;
+  END IF;
+  IF eventkit.holds_session_lock(leader, eventkit.advisory_lock_key(eventkit.backfill_lock(source, parent))) THEN
+    RETURN true;
+  END IF;
+  PERFORM eventkit.leave_backfill(source, parent);
+  RETURN false;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.join_backfill(regclass, regclass, int) IS
-'Takes the lock that the workers of a backfill share until the session ends; true while the session that has started them still has the pair. SELECT eventkit.join_backfill(''public.events'', ''app.events'', pg_backend_pid())';
+'Takes the lock that the workers of a backfill share while they live, if the session that has started them still has the pair; false if not. SELECT eventkit.join_backfill(''public.events'', ''app.events'', 4711)';
 
 CREATE PROCEDURE eventkit.run_backfill_job(
   source regclass, parent regclass, from_time timestamptz, to_time timestamptz, newest_first boolean, verify text, lock_timeout interval,
@@ -229,7 +265,8 @@ DECLARE
   failures pg_catalog.jsonb[] := '{}';
 BEGIN
   IF eventkit.join_backfill(source, parent, leader) THEN
-    CALL eventkit.copy_periods(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, began, seen, failures);
+    CALL eventkit.copy_periods(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, began, false, seen, failures);
+    PERFORM eventkit.leave_backfill(source, parent);
   END IF;
 END
 $$;
@@ -250,18 +287,20 @@ BEGIN
   IF jobs = 1 THEN
     RETURN NULL;
   END IF;
-  -- Nobody but its session reads a temporary table.
-  IF NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = source AND c.relpersistence = 't') THEN
-    -- As JSON writes a time it is read whatever the DateStyle.
-    started := eventkit.start_backfill_workers(
-      ARRAY[source::oid::text, parent::oid::text, to_jsonb(from_time) #>> '{}', to_jsonb(to_time) #>> '{}', newest_first::text, verify, lock_timeout::text,
-        caller_search_path, to_jsonb(began) #>> '{}', pg_backend_pid()::text],
-      jobs - 1);
+  IF EXISTS (SELECT FROM pg_class c WHERE c.oid = source AND c.relpersistence = 't') THEN
+    RAISE NOTICE 'this session copies alone: no worker can read %, a temporary table', source;
+    RETURN NULL;
   END IF;
+  -- As JSON writes a time it is read whatever the DateStyle.
+  started := eventkit.start_backfill_workers(
+    ARRAY[source::oid::text, parent::oid::text, to_jsonb(from_time) #>> '{}', to_jsonb(to_time) #>> '{}', newest_first::text, verify, lock_timeout::text,
+      caller_search_path, to_jsonb(began) #>> '{}', pg_backend_pid()::text],
+    jobs - 1);
   IF started < jobs - 1 THEN
     RAISE NOTICE USING
       MESSAGE = format('%s of %s jobs copy: there was a place for %s workers', started + 1, jobs, started),
-      HINT = 'Parallel queries, logical replication and other extensions take workers too: ALTER SYSTEM SET max_worker_processes = 16; and restart the server.';
+      HINT = format('Parallel queries, logical replication and other extensions take workers too: ALTER SYSTEM SET max_worker_processes = %s; and restart the server.',
+        current_setting('max_worker_processes')::int + jobs - 1 - started);
   END IF;
   RETURN CASE WHEN started > 0 THEN began END;
 END
@@ -270,9 +309,27 @@ $$;
 COMMENT ON FUNCTION eventkit.start_backfill_jobs(regclass, regclass, timestamptz, timestamptz, boolean, text, interval, text, int) IS
 'Starts workers that copy periods beside this session and returns the time at which they began; NULL when this session copies alone. SELECT eventkit.start_backfill_jobs(''public.events'', ''app.events'', NULL, NULL, true, ''count'', ''2 seconds'', ''public'', 2)';
 
+CREATE FUNCTION eventkit.await_backfill_jobs(source regclass, parent regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  failed CONSTANT int := eventkit.await_backfill_workers();
+BEGIN
+  IF failed > 0 THEN
+    RAISE WARNING USING
+      MESSAGE = format('%s workers of the backfill from %s into %s have failed', failed, source, parent),
+      DETAIL = 'This session copies what they have left; the server''s log has their errors.';
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.await_backfill_jobs(regclass, regclass) IS
+'Waits for the workers of a backfill that this session has started, and warns of those that have failed. SELECT eventkit.await_backfill_jobs(''public.events'', ''app.events'')';
+
 COMMENT ON FUNCTION eventkit.start_backfill_workers(text[], int) IS
-'Starts workers that call run_backfill_job with these arguments as the caller, and returns how many the server has a place for. SELECT eventkit.start_backfill_workers(''{}'', 0)';
+'Starts up to 63 workers that call run_backfill_job with these arguments as the caller, who may call backfill, and returns how many the server has a place for. SELECT eventkit.start_backfill_workers(''{}'', 0)';
 COMMENT ON FUNCTION eventkit.await_backfill_workers() IS
-'Waits for the workers that this session has started. SELECT eventkit.await_backfill_workers()';
+'Waits for the workers that this session has started, and returns how many have failed. SELECT eventkit.await_backfill_workers()';
 COMMENT ON FUNCTION eventkit.next_backfill_period(regclass, regclass, timestamp, boolean, timestamptz, timestamptz, timestamp[]) IS
 'Finds the next period of the source beside another one (NULL: the first of all), by what the clocks show at its beginning, passing by those to skip; rows before 1970 or more than ten years ahead do not count. SELECT eventkit.next_backfill_period(''public.events'', ''app.events'', NULL)';

@@ -24,6 +24,12 @@ pub fn is_read_only() -> bool {
     unsafe { pgrx::pg_sys::XactReadOnly }
 }
 
+/// Whether what runs has other rights than the session for a while: in a function of another's rights, or in maintenance of another's table.
+pub fn has_borrowed_rights() -> bool {
+    // SAFETY: reads the state of this backend.
+    unsafe { pgrx::pg_sys::InLocalUserIdChange() || pgrx::pg_sys::InSecurityRestrictedOperation() }
+}
+
 /// Lets the server cancel the statement: does not return then, but unwinds.
 pub fn poll() {
     pgrx::check_for_interrupts!();

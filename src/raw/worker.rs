@@ -5,6 +5,7 @@ use pgrx::pg_sys::{self, Oid};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What a worker is told, as bytes of `bgw_extra`; the statement and the settings lie in a segment of shared memory.
 #[derive(Clone, Copy)]
@@ -13,7 +14,6 @@ struct Order {
     database: Oid,
     session_role: Oid,
     role: Oid,
-    security: i32,
     superuser: bool,
     segment: u32,
     length: usize,
@@ -32,8 +32,9 @@ impl Workers {
     /// the server has no place for more. The caller must hold no lock that they wait for.
     pub fn start(count: usize, settings: &[(String, String)], statement: &str) -> Self {
         let mut workers = Self { handles: Vec::new(), segment: std::ptr::null_mut() };
-        // No text of the server's holds a NUL.
-        let mut text = statement.as_bytes().to_vec();
+        // First how many have succeeded, an atomic number. No text of the server's holds a NUL.
+        let mut text = vec![0; size_of::<AtomicU32>()];
+        text.extend_from_slice(statement.as_bytes());
         for part in settings.iter().flat_map(|(name, value)| [name, value]) {
             text.push(0);
             text.extend_from_slice(part.as_bytes());
@@ -48,14 +49,10 @@ impl Workers {
             pg_sys::dsm_pin_mapping(workers.segment);
             let memory = pg_sys::dsm_segment_address(workers.segment).cast::<u8>();
             memory.copy_from_nonoverlapping(text.as_ptr(), text.len());
-            let (mut role, mut security) = (pg_sys::InvalidOid, 0);
-            pg_sys::GetUserIdAndSecContext(&mut role, &mut security);
             let order = Order {
                 database: pg_sys::MyDatabaseId,
                 session_role: pg_sys::GetSessionUserId(),
-                role,
-                // What the asking role may not do, the session's may not do for it.
-                security: security | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+                role: pg_sys::GetUserId(),
                 superuser: pg_sys::superuser(),
                 segment: pg_sys::dsm_segment_handle(workers.segment),
                 length: text.len(),
@@ -89,12 +86,14 @@ impl Workers {
         self.handles.len()
     }
 
-    /// Waits until all have ended; whether they succeeded is for the catalog to say. A cancel ends them.
-    pub fn wait(self) {
-        for handle in &self.handles {
-            // SAFETY: the handle is of a worker registered by this backend. Interrupts are served here; an error unwinds and drops the workers.
-            unsafe { pg_sys::WaitForBackgroundWorkerShutdown(*handle) };
+    /// How many have executed their statement to its end.
+    fn succeeded(&self) -> usize {
+        if self.segment.is_null() {
+            return 0;
         }
+        // SAFETY: the segment begins with this number, which all of its users reach as an atomic one.
+        let succeeded = unsafe { &*pg_sys::dsm_segment_address(self.segment).cast::<AtomicU32>() };
+        succeeded.load(Ordering::Acquire) as usize
     }
 }
 
@@ -128,21 +127,34 @@ pub fn keep(workers: Workers) {
     drop(KEPT.with_borrow_mut(|kept| kept.replace(workers)));
 }
 
-/// Waits for the workers that are kept, if there are any.
-pub fn wait_for_kept() {
-    if let Some(workers) = taken() {
-        workers.wait();
+/// Ends the workers that are kept, if there are any: those that have ended already do not mind.
+struct EndKept;
+
+impl Drop for EndKept {
+    fn drop(&mut self) {
+        drop(KEPT.with_borrow_mut(|kept| kept.take()));
     }
 }
 
-fn taken() -> Option<Workers> {
-    KEPT.with_borrow_mut(|kept| kept.take())
+/// Waits until the workers that are kept have ended, and tells how many have not executed their statement to its end. They are kept meanwhile: when
+/// the session is ended nothing unwinds, and the abort of its transaction ends them; an error unwinds and may be caught before any transaction is aborted.
+pub fn wait_for_kept() -> usize {
+    let ended = EndKept;
+    let handles = KEPT.with_borrow(|kept| kept.as_ref().map(|workers| workers.handles.clone()).unwrap_or_default());
+    for handle in handles {
+        // SAFETY: the handle is of a worker registered by this backend, and kept until the end of this function. Interrupts are served here.
+        unsafe { pg_sys::WaitForBackgroundWorkerShutdown(handle) };
+    }
+    let failed =
+        KEPT.with_borrow(|kept| kept.as_ref().map_or(0, |workers| workers.count().saturating_sub(workers.succeeded())));
+    drop(ended);
+    failed
 }
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn end_kept(event: pg_sys::XactEvent::Type, _nothing: *mut c_void) {
     if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
-        drop(taken());
+        drop(EndKept);
     }
 }
 
@@ -166,8 +178,9 @@ pub extern "C-unwind" fn eventkit_worker(_argument: pg_sys::Datum) {
         pg_sys::pqsignal_be(SIGTERM, Some(stop));
         pg_sys::BackgroundWorkerUnblockSignals();
         pg_sys::BackgroundWorkerInitializeConnectionByOid(order.database, order.session_role, 0);
-        let Some(text) = told(order) else { return };
-        pg_sys::SetUserIdAndSecContext(order.role, order.security);
+        let Some((text, succeeded)) = told(order) else { return };
+        // What the asking role may not do, the session's may not do for it. The server asserts that the second is 0 where a transaction begins.
+        pg_sys::SetUserIdAndSecContext(order.role, 0);
         let mut parts = text.split(|byte| *byte == 0).map(|part| CString::new(part).unwrap_or_default());
         let Some(statement) = parts.next() else { return };
         // An error unwinds, and what reports it afterwards reads the statement.
@@ -178,16 +191,17 @@ pub extern "C-unwind" fn eventkit_worker(_argument: pg_sys::Datum) {
         }
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, statement.as_ptr());
         execute(statement);
+        succeeded.fetch_add(1, Ordering::Release);
     }
 }
 
-/// The text that the asking backend wrote; `None` when that one has gone, and its text with it.
+/// The text that the asking backend wrote, and where to count who succeeds; `None` when that backend has gone, and its text with it.
 ///
 /// # Safety
 /// In a process that is connected to a database, outside of a transaction.
-unsafe fn told(order: Order) -> Option<Vec<u8>> {
-    // SAFETY: a segment belongs to a resource owner, and outside of a transaction there is none but this one. The text is copied before the segment
-    // is given back; it is as long as the order says.
+unsafe fn told(order: Order) -> Option<(Vec<u8>, &'static AtomicU32)> {
+    // SAFETY: a segment belongs to a resource owner until it is pinned, and outside of a transaction there is none but this one. It is as long as the
+    // order says, begins with the number, and stays until this process ends; nobody writes to the text any more.
     unsafe {
         pg_sys::CurrentResourceOwner =
             pg_sys::ResourceOwnerCreate(std::ptr::null_mut(), c"pg_eventkit worker".as_ptr());
@@ -195,10 +209,11 @@ unsafe fn told(order: Order) -> Option<Vec<u8>> {
         if segment.is_null() {
             return None;
         }
+        pg_sys::dsm_pin_mapping(segment);
         let memory = pg_sys::dsm_segment_address(segment).cast::<u8>();
-        let text = std::slice::from_raw_parts(memory, order.length).to_vec();
-        pg_sys::dsm_detach(segment);
-        Some(text)
+        let number = size_of::<AtomicU32>();
+        let text = std::slice::from_raw_parts(memory.add(number), order.length - number).to_vec();
+        Some((text, &*memory.cast::<AtomicU32>()))
     }
 }
 

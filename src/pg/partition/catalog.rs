@@ -61,16 +61,21 @@ pub fn placed(parent: Oid, key: &Key) -> Vec<Placed> {
     partitions_of(parent, key.key_type).into_iter().map(place).collect()
 }
 
+/// The schema and the name of a table; `None` when it is gone.
+pub fn names(table: Oid) -> Result<Option<(String, String)>> {
+    let names = one_row(
+        "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+        &[table.into()],
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+    )?;
+    Ok(names.and_then(|(schema, name)| Some((schema?, name?))))
+}
+
 /// Those that meet a range, with their names.
 pub fn partitions(placed: &[Placed], range: Bound) -> Result<Vec<Partition>> {
     let named = |p: &Placed| -> Result<Option<Partition>> {
-        let names = one_row(
-            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
-            &[p.table.into()],
-            |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
-        )?;
-        let Some((Some(schema), Some(name))) = names else { return Ok(None) };
-        Ok(Some(Partition { schema, name, bound: p.bound, odd: p.odd }))
+        let names = names(p.table)?;
+        Ok(names.map(|(schema, name)| Partition { schema, name, bound: p.bound, odd: p.odd }))
     };
     placed.iter().filter(|p| p.bound.overlaps(range)).filter_map(|p| named(p).transpose()).collect()
 }

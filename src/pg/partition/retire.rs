@@ -5,7 +5,7 @@ use super::target::Target;
 use super::{catalog, given, maintain};
 use crate::pg::raise::OrRaise;
 use crate::raw::server::{as_role, in_recovery, in_transaction_block};
-use crate::raw::worker::Workers;
+use crate::raw::worker::{self, Workers};
 use eventkit_core::error::Result;
 use eventkit_core::partition::retire::{self, Expiry};
 use eventkit_core::partition::step::Step;
@@ -81,12 +81,7 @@ pub fn detach_concurrently(parent: Option<Oid>, partition: Option<Oid>, millisec
         let (parent, partition) = (given(parent, "parent")?, given(partition, "partition")?);
         owner(parent)?;
         let name = |table: Oid| -> Result<Option<String>> {
-            let names = catalog::one_row(
-                "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
-                &[table.into()],
-                |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
-            )?;
-            Ok(names.and_then(|(schema, name)| Some(name::qualified(&schema?, &name?))))
+            Ok(catalog::names(table)?.map(|(schema, name)| name::qualified(&schema, &name)))
         };
         let names = name(parent)?.zip(name(partition)?);
         let statement =
@@ -99,7 +94,8 @@ pub fn detach_concurrently(parent: Option<Oid>, partition: Option<Oid>, millisec
         .map(|(n, v)| (n.into(), v));
     let workers = Workers::start(1, &settings, &statement);
     let ran = workers.count() > 0;
-    workers.wait();
+    worker::keep(workers);
+    worker::wait_for_kept();
     ran
 }
 

@@ -244,6 +244,17 @@ pub fn unknown_zone(name: &str) -> Error {
     )
 }
 
+/// `42501`: somebody who may not backfill, or whose rights are not those of the session, asks for workers.
+#[must_use]
+pub fn no_workers() -> Error {
+    error(
+        Condition::InsufficientPrivilege,
+        "workers of a backfill cannot be started here".into(),
+        "They have the rights of the session: not inside of a SECURITY DEFINER function, and only for one who may call backfill.".into(),
+        "Call the procedure itself: CALL eventkit.backfill('public.events', 'app.events', jobs => 2).".into(),
+    )
+}
+
 /// `42P01`: the argument names no relation any more.
 #[must_use]
 pub fn no_such_table(argument: &str) -> Error {
