@@ -173,7 +173,10 @@ fn a_worker_that_is_ended_is_made_up_for() {
     assert_eq!(lines(&other, &WORKERS.replace("SELECT pid", "SELECT pg_terminate_backend(pid)")), ["t", "t"]);
     s.join().unwrap();
     let heard = s.take_notices();
-    assert!(heard.iter().any(|n| n.contains("2 workers of the backfill from public.src into public.e have failed")), "{heard:?}");
+    assert!(
+        heard.iter().any(|n| n.contains("2 workers of the backfill from public.src into public.e have failed")),
+        "{heard:?}"
+    );
     is_whole_and_quiet(&s);
 }
 

@@ -51,26 +51,22 @@ fn load(name: &str, size: Size, floor: f64, times_article: f64) -> Suite {
         "CREATE SCHEMA partman".to_owned(),
         "CREATE EXTENSION pg_partman SCHEMA partman".to_owned(),
     ]);
+    let moved = |statements: Vec<String>| Job {
+        prepare: with_chats(),
+        statements,
+        check: Some(same_rows("app.chat_messages")),
+        ..Job::default()
+    };
     let contenders = vec![
         Contender::with_job(
             OURS,
             "backfill of the messages: foreign key proved, rows counted, changes captured; finish_backfill",
-            Job {
-                prepare: with_chats(),
-                statements: vec![backfill("chat_messages"), finish("chat_messages")],
-                check: Some(same_rows("app.chat_messages")),
-                ..Job::default()
-            },
+            moved(vec![backfill("chat_messages"), finish("chat_messages")]),
         ),
         Contender::with_job(
             BY_TWO,
             "a session and one worker; the processor time is that of the session alone",
-            Job {
-                prepare: with_chats(),
-                statements: vec![backfill_by_two("chat_messages"), finish("chat_messages")],
-                check: Some(same_rows("app.chat_messages")),
-                ..Job::default()
-            },
+            moved(vec![backfill_by_two("chat_messages"), finish("chat_messages")]),
         ),
         Contender::with_job(
             FLOOR,
@@ -80,32 +76,13 @@ fn load(name: &str, size: Size, floor: f64, times_article: f64) -> Suite {
         Contender::with_job(
             "by hand",
             "a careful script for the messages: nothing verified, captured or analyzed; no goal, it says what is possible",
-            Job {
-                prepare: with_chats(),
-                statements: vec!["CALL hand_load()".to_owned()],
-                check: Some(same_rows("app.chat_messages")),
-                ..Job::default()
-            },
+            moved(vec!["CALL hand_load()".to_owned()]),
         ),
-        Contender::with_job(
-            "article",
-            "its statements for the messages",
-            Job {
-                prepare: with_chats(),
-                statements: vec![ARTICLE_LOADS.to_owned()],
-                check: Some(same_rows("app.chat_messages")),
-                ..Job::default()
-            },
-        ),
+        Contender::with_job("article", "its statements for the messages", moved(vec![ARTICLE_LOADS.to_owned()])),
         Contender::with_job(
             "pg_partman",
             "partition_data_proc for the messages",
-            Job {
-                prepare: [with_chats(), partman_source()].concat(),
-                statements: vec![PARTMAN_MOVES.to_owned()],
-                check: Some(same_rows("app.chat_messages")),
-                ..Job::default()
-            },
+            Job { prepare: [with_chats(), partman_source()].concat(), ..moved(vec![PARTMAN_MOVES.to_owned()]) },
         ),
     ];
     Suite {
