@@ -121,18 +121,23 @@ SELECT
   d.periods_done,
   l.periods_left,
   d.rows_copied,
-  d.rows_copied OPERATOR(pg_catalog./) NULLIF(d.seconds, 0) AS rows_per_second,
+  d.rows_copied OPERATOR(pg_catalog./) NULLIF(t.seconds, 0) AS rows_per_second,
   CASE WHEN l.periods_left OPERATOR(pg_catalog.=) 0 THEN '0'::pg_catalog.interval
-    ELSE pg_catalog.make_interval(secs => l.periods_left OPERATOR(pg_catalog.*) d.seconds OPERATOR(pg_catalog./) NULLIF(d.periods_done, 0)) END AS time_left,
+    ELSE pg_catalog.make_interval(secs => l.periods_left OPERATOR(pg_catalog.*) t.seconds OPERATOR(pg_catalog./) NULLIF(d.periods_done, 0)) END AS time_left,
   eventkit.captured_changes(b.changes) AS changes_waiting,
   b.began_at,
   b.finished_at
 FROM eventkit.backfills b
 CROSS JOIN LATERAL (
   SELECT pg_catalog.count(*) AS periods_done, COALESCE(pg_catalog.sum(p.row_count), 0)::pg_catalog.int8 AS rows_copied,
-    COALESCE(pg_catalog.sum(p.seconds), 0) AS seconds
+    pg_catalog.range_agg(pg_catalog.tstzrange(
+      p.copied_at OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => GREATEST(p.seconds, 0)), p.copied_at)) AS busy
   FROM eventkit.backfill_periods p
   WHERE p.source::pg_catalog.oid OPERATOR(pg_catalog.=) b.source::pg_catalog.oid AND p.parent::pg_catalog.oid OPERATOR(pg_catalog.=) b.parent::pg_catalog.oid) d
+-- Periods that several jobs copied at the same time count once.
+CROSS JOIN LATERAL (
+  SELECT COALESCE(pg_catalog.sum(EXTRACT(epoch FROM pg_catalog.upper(r) OPERATOR(pg_catalog.-) pg_catalog.lower(r))), 0)::pg_catalog.float8 AS seconds
+  FROM pg_catalog.unnest(d.busy) r) t
 CROSS JOIN LATERAL (
   SELECT CASE WHEN b.finished_at IS NULL THEN eventkit.count_periods_left(b.source, b.parent, b.from_time, b.to_time) ELSE 0 END AS periods_left) l;
 
@@ -143,8 +148,8 @@ COMMENT ON COLUMN eventkit.backfill_progress.parent IS 'The partitioned table th
 COMMENT ON COLUMN eventkit.backfill_progress.periods_done IS 'Periods that have been dealt with.';
 COMMENT ON COLUMN eventkit.backfill_progress.periods_left IS 'Periods with rows in the source that have not; an index probe for each.';
 COMMENT ON COLUMN eventkit.backfill_progress.rows_copied IS 'Rows copied so far.';
-COMMENT ON COLUMN eventkit.backfill_progress.rows_per_second IS 'Rows copied per second of work.';
-COMMENT ON COLUMN eventkit.backfill_progress.time_left IS 'The periods left, at the mean time of those done; NULL before the first.';
+COMMENT ON COLUMN eventkit.backfill_progress.rows_per_second IS 'Rows copied per second in which somebody copied, whoever and however many.';
+COMMENT ON COLUMN eventkit.backfill_progress.time_left IS 'The periods left, at the speed of those done; NULL before the first.';
 COMMENT ON COLUMN eventkit.backfill_progress.changes_waiting IS 'Changes of the source that catch_up has not applied; NULL when nothing is captured.';
 COMMENT ON COLUMN eventkit.backfill_progress.began_at IS 'When the first call of backfill began.';
 COMMENT ON COLUMN eventkit.backfill_progress.finished_at IS 'When finish_backfill applied the last change.';

@@ -363,3 +363,22 @@ fn serializable_sessions_and_days_that_are_there_already() {
     assert!(left >= 1, "{heard}");
     is_whole_and_quiet(&s);
 }
+
+#[test]
+fn the_time_of_several_jobs_counts_once_in_the_progress() {
+    let (_db, s) = open(DAYS);
+    s.query("CALL eventkit.backfill('src', 'e', from_time => '2024-01-21 00:00Z', jobs => 2)").unwrap();
+    s.query("UPDATE eventkit.backfills SET from_time = NULL").unwrap();
+    // Ten of these days were copied in the same ten seconds, the others in ten more.
+    s.query(
+        "UPDATE eventkit.backfill_periods SET seconds = 10, copied_at = CASE WHEN period < '2024-01-31' THEN '2024-06-01 00:00:10Z' ELSE '2024-06-01 00:01:00Z' END::timestamptz",
+    )
+    .unwrap();
+    assert_eq!(
+        lines(
+            &s,
+            "SELECT periods_done, periods_left, rows_copied, rows_per_second, time_left FROM eventkit.backfill_progress"
+        ),
+        ["20|20|5760|288|00:00:20"]
+    );
+}
