@@ -288,8 +288,10 @@ fn waiting_for_its_worker() -> (eventkit_tests::shared::Database, Session, Sessi
     .unwrap();
     let other = db.session("other").unwrap();
     s.run("CALL eventkit.backfill('src', 'e', jobs => 2)");
-    let waits =
-        format!("EXISTS (SELECT FROM pg_stat_activity WHERE pid = {} AND wait_event = 'BgWorkerShutdown')", s.pid());
+    let waits = format!(
+        "EXISTS (SELECT FROM pg_stat_activity WHERE pid = {} AND lower(wait_event) = 'bgworkershutdown')",
+        s.pid()
+    );
     wait::until(db.cluster, &db.name, &waits).unwrap();
     (db, s, other)
 }
