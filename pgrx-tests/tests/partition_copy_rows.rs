@@ -80,9 +80,11 @@ fn any_table_gets_what_insert_would_give_it() {
 
 /// The tables that a statement writes many rows at a time into, as the log tells.
 fn written_at_once(s: &Session, statement: &str) -> Vec<String> {
+    // Without a slot, checkpoints that the neighbours' rows bring about remove the log before it is read.
+    s.query("SELECT pg_create_physical_replication_slot('log_to_read', true, true)").unwrap();
     let before = value(s, "SELECT pg_current_wal_insert_lsn()");
     s.query(statement).unwrap();
-    lines(
+    let written = lines(
         s,
         &format!(
             "WITH at_once AS MATERIALIZED (
@@ -91,7 +93,9 @@ fn written_at_once(s: &Session, statement: &str) -> Vec<String> {
              SELECT c.relname FROM at_once JOIN pg_database d ON d.oid = file[1] AND d.datname = current_database()
              JOIN pg_class c ON pg_relation_filenode(c.oid) = file[2] AND c.relnamespace = 'public'::regnamespace ORDER BY 1"
         ),
-    )
+    );
+    s.query("SELECT pg_drop_replication_slot('log_to_read')").unwrap();
+    written
 }
 
 #[test]
