@@ -14,13 +14,13 @@ SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (
     SELECT FROM pg_locks l
-    WHERE l.locktype = 'advisory' AND l.pid = $1 AND l.granted AND l.objsubid = 1
+    WHERE l.locktype = 'advisory' AND ($1 IS NULL OR l.pid = $1) AND l.granted AND l.objsubid = 1
       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
       AND l.classid = (($2 >> 32) & 4294967295)::oid AND l.objid = ($2 & 4294967295)::oid)
 $$;
 
 COMMENT ON FUNCTION eventkit.holds_session_lock(int, bigint) IS
-'Tells whether a process holds the advisory lock of a key. SELECT eventkit.holds_session_lock(pg_backend_pid(), eventkit.advisory_lock_key(''maintain''))';
+'Tells whether a process (NULL: any) holds the advisory lock of a key. SELECT eventkit.holds_session_lock(pg_backend_pid(), eventkit.advisory_lock_key(''maintain''))';
 
 CREATE FUNCTION eventkit.release_session_lock(what text) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql

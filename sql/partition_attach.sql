@@ -1,7 +1,7 @@
 -- attach_partition: a table that somebody filled becomes a partition. Each transaction of the plan is committed; what
 -- fails takes back the CHECKs and foreign keys that it added.
 
-CREATE FUNCTION eventkit.abandon_attach(child regclass, lock_timeout interval) RETURNS void
+CREATE FUNCTION eventkit.abandon_attach(child regclass, lock_timeout interval DEFAULT '2 seconds') RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
@@ -17,13 +17,15 @@ BEGIN
     PERFORM eventkit.execute_with_retries(statements);
   END IF;
 EXCEPTION WHEN OTHERS THEN
-  RAISE WARNING USING MESSAGE = format('constraints that attach_partition has added may be left on %s: %s', child, SQLERRM),
-    HINT = 'Drop them, or call attach_partition again.';
+  RAISE WARNING USING ERRCODE = SQLSTATE,
+    MESSAGE = format('constraints that were to prove the bound are left on %s: %s', child, SQLERRM),
+    DETAIL = 'New rows outside of the bound are refused as long as they stand.',
+    HINT = format('Call again, or drop them: SELECT eventkit.abandon_attach(%L).', child);
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.abandon_attach(regclass, interval) IS
-'Drops the CHECKs and foreign keys that an attach_partition which failed has added to a table. SELECT eventkit.abandon_attach(''app.events_20240101'', ''2 seconds'')';
+'Drops the CHECKs and foreign keys that an attach_partition or convert_table which was stopped has added to a table; warns when it cannot. SELECT eventkit.abandon_attach(''app.events_20240101'')';
 
 CREATE FUNCTION eventkit.warn_unsent_rows(parent regclass, child regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql

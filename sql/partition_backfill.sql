@@ -237,7 +237,7 @@ $$;
 COMMENT ON FUNCTION eventkit.warn_left_behind(regclass, regclass) IS
 'Warns of rows that no backfill moves, if there are any. SELECT eventkit.warn_left_behind(''public.events'', ''app.events'')';
 
-CREATE FUNCTION eventkit.refuse_failed_periods(failures jsonb[], source regclass, parent regclass) RETURNS void
+CREATE FUNCTION eventkit.refuse_failed_periods(failures jsonb[]) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -245,7 +245,6 @@ DECLARE
   many CONSTANT int := cardinality(failures);
 BEGIN
   IF many > 0 THEN
-    PERFORM eventkit.release_backfill(source, parent);
     PERFORM eventkit.raise_failure(
       CASE WHEN many = 1 THEN failures[1]
         ELSE failures[1] || jsonb_build_object('message', format('%s (and %s more)', failures[1] ->> 'message', many - 1),
@@ -255,8 +254,8 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.refuse_failed_periods(jsonb[], regclass, regclass) IS
-'Raises the error of the periods that a backfill or catch_up has passed over, if there are any, after the lock is given back. SELECT eventkit.refuse_failed_periods(''{}'', ''public.events'', ''app.events'')';
+COMMENT ON FUNCTION eventkit.refuse_failed_periods(jsonb[]) IS
+'Raises the error of the periods that a backfill or catch_up has passed over, if there are any. SELECT eventkit.refuse_failed_periods(''{}'')';
 
 CREATE FUNCTION eventkit.warn_differences(source regclass, parent regclass, left_alone boolean) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -335,7 +334,7 @@ BEGIN
     -- What a worker could not copy; here it is told why.
     CALL eventkit.copy_periods(source, parent, from_time, to_time, newest_first, verify, lock_timeout, caller_search_path, began, true, seen, failures);
   END IF;
-  PERFORM eventkit.refuse_failed_periods(failures, source, parent);
+  PERFORM eventkit.refuse_failed_periods(failures);
   PERFORM eventkit.close_backfill(source, parent, lock_timeout);
 END
 $$;

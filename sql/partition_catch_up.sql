@@ -265,7 +265,7 @@ BEGIN
     COMMIT;
   END LOOP;
   COMMIT;
-  PERFORM eventkit.refuse_failed_periods(failures, source, parent);
+  PERFORM eventkit.refuse_failed_periods(failures);
   PERFORM eventkit.close_catch_up(source, parent, taken, deletes);
 END
 $$;

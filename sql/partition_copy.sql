@@ -54,8 +54,11 @@ BEGIN
   -- What was copied once stays noted as copied when it is met again.
   INSERT INTO eventkit.backfill_periods AS p (source, parent, period, row_count, seconds)
     VALUES (copy_period.source, copy_period.parent, copy_period.period, copied, seconds)
-    ON CONFLICT ON CONSTRAINT backfill_periods_pkey DO UPDATE SET row_count = EXCLUDED.row_count, seconds = EXCLUDED.seconds, copied_at = EXCLUDED.copied_at
-    WHERE EXCLUDED.row_count IS NOT NULL;
+    ON CONFLICT ON CONSTRAINT backfill_periods_pkey DO UPDATE SET
+      row_count = coalesce(EXCLUDED.row_count, p.row_count),
+      seconds = CASE WHEN EXCLUDED.row_count IS NULL THEN p.seconds ELSE EXCLUDED.seconds END,
+      copied_at = CASE WHEN EXCLUDED.row_count IS NULL THEN p.copied_at ELSE EXCLUDED.copied_at END,
+      passed_at = EXCLUDED.passed_at;
   IF copied IS NOT NULL THEN
     RAISE NOTICE 'period %: % rows in % s', eventkit.period_label(period), copied, round(seconds::numeric, 2);
   END IF;
@@ -140,12 +143,12 @@ BEGIN
   END IF;
   IF began IS NOT NULL THEN
     FOR done IN
-      SELECT p.period, p.row_count, p.seconds FROM eventkit.backfill_periods p
-      WHERE p.source = source AND p.parent = parent AND p.copied_at >= began
+      SELECT p.period, p.row_count, p.seconds, p.copied_at FROM eventkit.backfill_periods p
+      WHERE p.source = source AND p.parent = parent AND p.passed_at >= began
         AND NOT EXISTS (SELECT FROM unnest(seen) s (period) WHERE s.period = p.period)
-      ORDER BY p.copied_at
+      ORDER BY p.passed_at
     LOOP
-      IF done.row_count IS NULL THEN
+      IF done.row_count IS NULL OR done.copied_at < began THEN
         RAISE NOTICE 'period % is left as it is: a partition that holds rows covers it', eventkit.period_label(done.period);
       ELSE
         RAISE NOTICE 'period %: % rows in % s, by a worker', eventkit.period_label(done.period), done.row_count, round(done.seconds::numeric, 2);
@@ -162,7 +165,7 @@ BEGIN
       PERFORM eventkit.remember_session_lock(key, true);
       -- Who had it may have given it back a moment ago, done.
       EXIT WHEN NOT EXISTS (
-        SELECT FROM eventkit.backfill_periods p WHERE p.source = source AND p.parent = parent AND p.period = period AND p.copied_at >= began);
+        SELECT FROM eventkit.backfill_periods p WHERE p.source = source AND p.parent = parent AND p.period = period AND p.passed_at >= began);
       PERFORM eventkit.release_claim(source, parent, period);
     ELSIF alone THEN
       RAISE EXCEPTION USING ERRCODE = 'object_in_use',
@@ -328,7 +331,7 @@ COMMENT ON FUNCTION eventkit.await_backfill_jobs(regclass, regclass) IS
 'Waits for the workers of a backfill that this session has started, and warns of those that have failed. SELECT eventkit.await_backfill_jobs(''public.events'', ''app.events'')';
 
 COMMENT ON FUNCTION eventkit.start_backfill_workers(text[], int) IS
-'Starts up to 63 workers that call run_backfill_job with these arguments as the caller, who may call backfill, and returns how many the server has a place for. SELECT eventkit.start_backfill_workers(''{}'', 0)';
+'Starts so many workers that call run_backfill_job with these arguments as the caller, who may call backfill, and returns how many the server has a place for. SELECT eventkit.start_backfill_workers(''{}'', 0)';
 COMMENT ON FUNCTION eventkit.await_backfill_workers() IS
 'Waits for the workers that this session has started, and returns how many have failed. SELECT eventkit.await_backfill_workers()';
 COMMENT ON FUNCTION eventkit.next_backfill_period(regclass, regclass, timestamp, boolean, timestamptz, timestamptz, timestamp[]) IS

@@ -169,6 +169,56 @@ $$;
 COMMENT ON FUNCTION eventkit.check_maintenance() IS
 'Tells when nobody with the rights of a parent''s owner has maintained it for a day, and what of the last run failed. SELECT * FROM eventkit.check_maintenance()';
 
+CREATE FUNCTION eventkit.check_unfinished() RETURNS TABLE (subject regclass, level text, what text, hint text)
+VOLATILE PARALLEL UNSAFE COST 100000 ROWS 1 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH found (subject, lock, level, what, hint) AS (
+    -- Rows that a CHECK refuses, or that no partition is there for.
+    SELECT c.oid::regclass, format('change %s', c.oid), 'critical',
+      format('constraint partition_bound is left on %s, whose attach or conversion was stopped: rows outside of the bound are refused', c.oid::regclass),
+      format('SELECT eventkit.abandon_attach(%L)', c.oid::regclass)
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid AND c.relkind = 'r' AND NOT c.relispartition
+    WHERE k.conname = 'partition_bound' AND k.contype = 'c'
+      -- The copies of a split are told of with what they are copies of.
+      AND NOT starts_with(coalesce(obj_description(c.oid, 'pg_class'), ''), 'filled by eventkit from "')
+    UNION ALL
+    SELECT p.partrelid::regclass, format('change %s', c.oid), 'critical', format('the conversion of %s was stopped: it gets no later partitions', p.partrelid::regclass),
+      format('CALL eventkit.convert_table(%L, %L)', p.partrelid::regclass, a.attname)
+    FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid JOIN pg_partitioned_table p ON p.partrelid = i.inhparent
+    JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+    WHERE c.relispartition AND c.relname ~ '_adopted$' AND starts_with(pg_get_expr(c.relpartbound, c.oid), 'FOR VALUES FROM (MINVALUE) TO')
+      AND NOT EXISTS (SELECT FROM pg_inherits other WHERE other.inhparent = i.inhparent AND other.inhrelid <> c.oid)
+      AND NOT EXISTS (SELECT FROM eventkit.partition_settings s WHERE s.parent = i.inhparent)
+    UNION ALL
+    SELECT k.conrelid::regclass, NULL, 'warning', format('constraint %I of %s is not validated', k.conname, k.conrelid::regclass),
+      format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.conrelid::regclass, k.conname)
+    FROM pg_constraint k JOIN pg_partitioned_table p ON p.partrelid = k.confrelid
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND NOT k.convalidated AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
+      -- Those of managed parents are told with them.
+      AND NOT EXISTS (SELECT FROM eventkit.partition_settings s WHERE s.parent = k.conrelid OR s.parent = (SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = k.conrelid LIMIT 1))
+    -- What grows with each write.
+    UNION ALL
+    SELECT p.partrelid::regclass, format('change %s', p.partrelid), 'warning',
+      format('changes of %s are captured for a %s that was stopped', t.tgrelid::regclass, CASE p.partrelid WHEN t.tgrelid THEN 'unpartition_table' ELSE 'split_partition' END),
+      CASE p.partrelid WHEN t.tgrelid THEN format('CALL eventkit.unpartition_table(%L)', p.partrelid::regclass)
+        ELSE format('CALL eventkit.split_partition(%L, %L)', p.partrelid::regclass, t.tgrelid::regclass) END
+    FROM pg_trigger t LEFT JOIN pg_inherits i ON i.inhrelid = t.tgrelid JOIN pg_partitioned_table p ON p.partrelid IN (t.tgrelid, i.inhparent)
+    WHERE t.tgname = 'eventkit_capture' AND t.tgparentid = 0
+    UNION ALL
+    SELECT b.parent, eventkit.backfill_lock(b.source, b.parent), 'warning', format('changes of %s are captured for a backfill that began %s', b.source, b.began_at),
+      format('CALL eventkit.finish_backfill(%L, %L)', b.source, b.parent)
+    FROM eventkit.backfills b
+    WHERE b.finished_at IS NULL AND b.changes IS NOT NULL AND b.began_at < statement_timestamp() - interval '7 days'
+  )
+  SELECT f.subject, f.level, f.what, f.hint FROM found f JOIN pg_class c ON c.oid = f.subject AND pg_has_role(c.relowner, 'USAGE')
+  -- A call that goes on holds the lock of what it changes.
+  WHERE f.lock IS NULL OR NOT eventkit.holds_session_lock(NULL, eventkit.advisory_lock_key(f.lock))
+$$;
+
+COMMENT ON FUNCTION eventkit.check_unfinished() IS
+'Lists what calls have left that were stopped and not repeated, managed or not: constraints, captures of changes, a conversion without later partitions, a backfill of last week; subject is the table. SELECT * FROM eventkit.check_unfinished()';
+
 CREATE VIEW eventkit.partition_health WITH (security_invoker = true) AS
 SELECT s.parent, c.level, c.what, c.hint
 FROM eventkit.partition_settings s
@@ -176,11 +226,13 @@ JOIN pg_catalog.pg_class t ON t.oid OPERATOR(pg_catalog.=) s.parent
 CROSS JOIN LATERAL eventkit.try_check_partitions(s.parent) c
 WHERE pg_catalog.pg_has_role(t.relowner, 'USAGE')
 UNION ALL
+SELECT u.subject, u.level, u.what, u.hint FROM eventkit.check_unfinished() u
+UNION ALL
 SELECT NULL::pg_catalog.regclass, m.level, m.what, m.hint FROM eventkit.check_maintenance() m;
 
 COMMENT ON VIEW eventkit.partition_health IS
-'What is wrong with the managed parents of the caller''s: gaps, periods ahead that lack, rows in default partitions, constraints not validated, indexes missing or invalid, detaches pending, strangers with a partition''s name, maintenance that does not run. No row is good news. SELECT * FROM eventkit.partition_health ORDER BY level';
-COMMENT ON COLUMN eventkit.partition_health.parent IS 'The partitioned table; NULL for what is about all.';
+'What is wrong with the managed parents of the caller''s: gaps, periods ahead that lack, rows in default partitions, constraints not validated, indexes missing or invalid, detaches pending, strangers with a partition''s name, maintenance that does not run; and what calls have left that were stopped, on any table of the caller''s. No row is good news. SELECT * FROM eventkit.partition_health ORDER BY level';
+COMMENT ON COLUMN eventkit.partition_health.parent IS 'The partitioned table, or the one that was to be one or a part of one; NULL for what is about all.';
 COMMENT ON COLUMN eventkit.partition_health.level IS 'critical: rows are refused or will be; warning: look at it.';
 COMMENT ON COLUMN eventkit.partition_health.what IS 'What is wrong.';
 COMMENT ON COLUMN eventkit.partition_health.hint IS 'The command that mends it.';

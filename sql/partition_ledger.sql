@@ -18,6 +18,7 @@ CREATE TABLE eventkit.backfill_periods (
   row_count bigint,
   seconds   double precision NOT NULL,
   copied_at timestamptz      NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  passed_at timestamptz      NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   PRIMARY KEY (source, parent, period)
 );
 
@@ -57,6 +58,7 @@ COMMENT ON COLUMN eventkit.backfill_periods.period IS 'What the clocks of the pa
 COMMENT ON COLUMN eventkit.backfill_periods.row_count IS 'The rows copied; NULL when a partition held rows already and was left as it is.';
 COMMENT ON COLUMN eventkit.backfill_periods.seconds IS 'How long it took.';
 COMMENT ON COLUMN eventkit.backfill_periods.copied_at IS 'When it was done.';
+COMMENT ON COLUMN eventkit.backfill_periods.passed_at IS 'When a backfill last came past it.';
 COMMENT ON POLICY owner ON eventkit.backfills IS 'Whoever has the rights of the parent''s owner changes them.';
 COMMENT ON POLICY reader ON eventkit.backfills IS 'The owner of the source sees them, and whoever removes those of a dropped parent.';
 COMMENT ON POLICY sweeper ON eventkit.backfills IS 'What belongs to a dropped table is anybody''s to remove.';

@@ -405,6 +405,9 @@ CREATE POLICY owner ON saved_funnels USING (may_become(owner)) WITH CHECK (
 );
 ALTER TABLE funnel_refreshes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY owner ON funnel_refreshes USING (funnel OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.name FROM eventkit.saved_funnels f)));
+-- A breakdown may be NULL, so that no primary key tells a publication which row was deleted.
+ALTER TABLE funnel_summaries REPLICA IDENTITY FULL;
+ALTER TABLE funnel_results REPLICA IDENTITY FULL;
 ALTER TABLE funnel_summaries ENABLE ROW LEVEL SECURITY;
 CREATE POLICY owner ON funnel_summaries USING (funnel OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.name FROM eventkit.saved_funnels f)));
 ALTER TABLE funnel_results ENABLE ROW LEVEL SECURITY;

@@ -241,6 +241,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("check_maintenance", "s", "r", 1000.0, false),
     ("check_server", "s", "s", 100.0, false),
     ("check_partitions", "v", "u", 1_000_000.0, false),
+    ("check_unfinished", "v", "u", 100_000.0, false),
     ("check_unreferenced", "s", "r", 100_000.0, false),
     ("check_departure", "s", "r", 100_000.0, false),
     ("kept_because", "s", "u", 100_000.0, false),
@@ -598,6 +599,18 @@ fn every_aggregate_runs_in_parts() {
         "aggregates without a combine function, with a state that cannot be shipped, or not parallel safe",
         "SELECT p.oid::regprocedure FROM pg_aggregate a JOIN pg_proc p ON p.oid = a.aggfnoid WHERE p.pronamespace = 'eventkit'::regnamespace \
          AND (aggcombinefn = 0 OR aggtranstype = 'internal'::regtype OR proparallel <> 's' OR (SELECT typtype FROM pg_type WHERE oid = aggtranstype) = 'p')",
+    );
+}
+
+/// Where all tables are published, a row that no identity tells could not be deleted.
+#[test]
+fn every_table_has_a_replica_identity() {
+    let (_db, s) = open("");
+    nothing(
+        &s,
+        "tables without a replica identity",
+        "SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = 'eventkit'::regnamespace AND c.relkind = 'r' AND c.relreplident <> 'f' \
+         AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND c.relreplident = 'd')",
     );
 }
 

@@ -4,7 +4,8 @@
 mod common;
 
 use common::{fails, lines, open, value};
-use eventkit_tests::Session;
+use eventkit_tests::shared::Database;
+use eventkit_tests::{Session, wait};
 
 fn what(s: &Session) -> String {
     lines(s, "SELECT level, what FROM eventkit.partition_health ORDER BY level, what").join("\n")
@@ -253,6 +254,144 @@ fn a_superuser_who_looks_lends_nothing() {
     assert!(!what(&s).contains("cannot be checked"), "{}", what(&s));
     assert!(what(&s).contains("default partition public.rest holds rows"), "{}", what(&s));
     assert_eq!(what(&s), what(&as_owner));
+}
+
+/// Runs a call until it waits for a lock that somebody holds, and ends its session there.
+fn stopped(db: &Database, locked: &str, call: &str) {
+    let holder = db.session("holder").unwrap();
+    holder.query(&format!("BEGIN; LOCK TABLE {locked} IN ACCESS SHARE MODE")).unwrap();
+    let victim = db.session("victim").unwrap();
+    victim.run(call);
+    wait::until_blocked(db.cluster, &victim).unwrap();
+    let s = db.session("look").unwrap();
+    assert_eq!(unfinished(&s), "", "{call} goes on");
+    s.query(&format!("SELECT pg_terminate_backend({}, 10000)", victim.pid())).unwrap();
+    victim.join().unwrap_err();
+    holder.query("COMMIT").unwrap();
+}
+
+fn unfinished(s: &Session) -> String {
+    lines(s, "SELECT concat_ws('|', subject, level, what) FROM eventkit.check_unfinished() ORDER BY 1").join("\n")
+}
+
+#[test]
+fn what_a_stopped_call_has_left_is_told_and_mended_by_its_hint() {
+    let (db, s) = open(
+        r#"CREATE TABLE "Old ""orders" (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at));
+           INSERT INTO "Old ""orders" SELECT n, now() - n * interval '1 day' FROM generate_series(1, 3) n;
+           CREATE TABLE notes (id int, at timestamptz, CONSTRAINT of_order FOREIGN KEY (id, at) REFERENCES "Old ""orders")"#,
+    );
+    let table = r#""Old ""orders""#;
+    let convert = format!("CALL eventkit.convert_table('{table}', 'at', lock_timeout => '1 minute')");
+    let hint = || value(&s, "SELECT hint FROM eventkit.check_unfinished()");
+    let mend = || {
+        let hint = hint();
+        s.query(&hint).unwrap_or_else(|failure| panic!("{failure}\n{hint}"));
+        assert_eq!(unfinished(&s), "", "{hint}");
+    };
+    assert_eq!(unfinished(&s), "");
+    // Stopped before the hand-over, which waits for the table that refers to it; given up, or called again.
+    let left = format!(
+        "{table}|critical|constraint partition_bound is left on public.{table}, whose attach or conversion was stopped: rows outside of the bound are refused"
+    );
+    stopped(&db, "notes", &convert);
+    assert_eq!(unfinished(&s), left);
+    assert_eq!(
+        lines(&s, "SELECT concat_ws('|', parent, level, what) FROM eventkit.partition_health"),
+        [left.as_str()],
+        "it is managed by nobody"
+    );
+    assert_eq!(fails(&s, &format!("INSERT INTO {table} VALUES (0, now() + interval '1 year')")).sqlstate, "23514");
+    mend();
+    s.query(&format!("BEGIN; INSERT INTO {table} VALUES (0, now() + interval '1 year'); ROLLBACK")).unwrap();
+    stopped(&db, "notes", &convert);
+    s.query(&convert).unwrap();
+    assert_eq!(unfinished(&s), "");
+    // Stopped behind the hand-over.
+    s.query(&format!("CALL eventkit.unmanage_partitions('{table}')")).unwrap();
+    s.query("DO $$ DECLARE t text; BEGIN FOR t IN SELECT partition::text FROM eventkit.partitions WHERE from_time > '-infinity' LOOP EXECUTE 'DROP TABLE ' || t; END LOOP; END $$").unwrap();
+    s.query(&format!("ALTER TABLE notes DROP CONSTRAINT of_order; TRUNCATE {table}")).unwrap();
+    assert_eq!(
+        unfinished(&s),
+        format!("{table}|critical|the conversion of public.{table} was stopped: it gets no later partitions")
+    );
+    mend();
+    s.query(&format!("INSERT INTO {table} SELECT n, now() - n * interval '1 day' FROM generate_series(1, 3) n"))
+        .unwrap();
+    // A split and a way back that were stopped before the exchange.
+    let adopted = value(&s, "SELECT partition FROM eventkit.partitions WHERE from_time = '-infinity'");
+    stopped(&db, &adopted, &format!("CALL eventkit.split_partition('{table}', lock_timeout => '1 minute')"));
+    let captured =
+        |of: &str, by: &str| format!("{table}|warning|changes of {of} are captured for a {by} that was stopped");
+    assert_eq!(unfinished(&s), captured(&format!("public.{adopted}"), "split_partition"));
+    mend();
+    assert_eq!(value(&s, "SELECT count(*) FROM pg_class WHERE relname ~ '_adopted$'"), "0", "it was split");
+    stopped(&db, table, &format!("CALL eventkit.unpartition_table('{table}', lock_timeout => '1 minute')"));
+    assert_eq!(unfinished(&s), captured(&format!("public.{table}"), "unpartition_table"));
+    mend();
+    assert_eq!(value(&s, &format!("SELECT relkind FROM pg_class WHERE oid = '{table}'::regclass")), "r");
+}
+
+#[test]
+fn a_table_that_was_to_be_attached_is_told() {
+    let (db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL) PARTITION BY RANGE (at); CREATE TABLE june (id int, at timestamptz NOT NULL);
+         INSERT INTO june VALUES (1, '2023-06-07 00:00Z'); CREATE INDEX ON e (id)",
+    );
+    // The parent is locked after the CHECK was proved.
+    let holder = db.session("holder").unwrap();
+    holder.query("BEGIN; LOCK TABLE e IN SHARE UPDATE EXCLUSIVE MODE").unwrap();
+    let victim = db.session("victim").unwrap();
+    victim.run("CALL eventkit.attach_partition('e', 'june', '2023-06-01 00:00Z', '2023-07-01 00:00Z', lock_timeout => '1 minute')");
+    wait::until_blocked(db.cluster, &victim).unwrap();
+    assert_eq!(unfinished(&s), "");
+    s.query(&format!("SELECT pg_terminate_backend({}, 10000)", victim.pid())).unwrap();
+    victim.join().unwrap_err();
+    holder.query("COMMIT").unwrap();
+    assert!(
+        unfinished(&s).starts_with("june|critical|constraint partition_bound is left on public.june"),
+        "{}",
+        unfinished(&s)
+    );
+    // Others are not told of it, and cannot mend it.
+    let guest = format!("guest_{}", db.name);
+    s.query(&format!("CREATE ROLE {guest} LOGIN")).unwrap();
+    assert_eq!(unfinished(&Session::open_as(db.cluster, &db.name, "guest", &guest).unwrap()), "");
+    s.query(&value(&s, "SELECT hint FROM eventkit.check_unfinished()")).unwrap();
+    assert_eq!(unfinished(&s), "");
+    assert_eq!(
+        value(&s, "SELECT count(*) FROM pg_constraint WHERE conrelid = 'june'::regclass AND contype = 'c'"),
+        "0"
+    );
+}
+
+#[test]
+fn a_backfill_that_nobody_finishes_is_told_after_a_week() {
+    let (_db, s) = open(
+        "CREATE TABLE old (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)); INSERT INTO old VALUES (1, '2024-01-01 00:00Z');
+         CREATE TABLE e (LIKE old INCLUDING ALL) PARTITION BY RANGE (at)",
+    );
+    s.query("CALL eventkit.backfill('old', 'e')").unwrap();
+    assert_eq!(unfinished(&s), "");
+    s.query("UPDATE eventkit.backfills SET began_at = began_at - interval '8 days'").unwrap();
+    assert!(
+        unfinished(&s).starts_with("e|warning|changes of public.old are captured for a backfill that began"),
+        "{}",
+        unfinished(&s)
+    );
+    s.query(&value(&s, "SELECT hint FROM eventkit.check_unfinished()")).unwrap();
+    assert_eq!(unfinished(&s), "");
+}
+
+#[test]
+fn a_key_to_a_parent_that_nobody_proved_is_told() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+         CREATE TABLE notes (id int, at timestamptz); ALTER TABLE notes ADD CONSTRAINT of_e FOREIGN KEY (id, at) REFERENCES e NOT VALID",
+    );
+    assert_eq!(unfinished(&s), "notes|warning|constraint of_e of public.notes is not validated");
+    s.query(&value(&s, "SELECT hint FROM eventkit.check_unfinished()")).unwrap();
+    assert_eq!(unfinished(&s), "");
 }
 
 #[test]

@@ -73,6 +73,25 @@ fn days_are_shared_and_each_is_copied_and_told_once() {
 }
 
 #[test]
+fn days_that_are_done_are_passed_by_once_whatever_the_jobs() {
+    let (_db, s) = open(DAYS);
+    s.query("CALL eventkit.backfill('src', 'e', jobs => 3)").unwrap();
+    let done = "SELECT string_agg(concat_ws(' ', period, row_count, seconds, copied_at), ',' ORDER BY period) FROM eventkit.backfill_periods";
+    let before = value(&s, done);
+    let _ = s.take_notices();
+    s.query("CALL eventkit.backfill('src', 'e', jobs => 3)").unwrap();
+    let told: Vec<_> = s.take_notices().into_iter().filter(|notice| notice.contains("is left as it is")).collect();
+    let days: BTreeSet<_> =
+        told.iter().filter_map(|notice| notice.split_whitespace().find(|word| word.starts_with("2024"))).collect();
+    assert_eq!((told.len(), days.len()), (40, 40), "{told:?}");
+    assert_eq!(value(&s, done), before, "what was copied stays noted so");
+    // Each job that comes past a period notes it.
+    s.query("SELECT pg_stat_force_next_flush()").unwrap();
+    assert_eq!(value(&s, "SELECT pg_stat_get_tuples_updated('eventkit.backfill_periods'::regclass)"), "40");
+    is_whole_and_quiet(&s);
+}
+
+#[test]
 fn oldest_first_and_a_range_hold_for_all_jobs() {
     let (_db, s) = open(DAYS);
     s.query("SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'German'").unwrap();

@@ -17,12 +17,9 @@ const SETTINGS: &str = "SELECT s.name, s.setting FROM pg_settings s WHERE s.sour
 const MAY_BACKFILL: &str = "SELECT bool_and(has_function_privilege(p.oid, 'EXECUTE')) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
     WHERE n.nspname = 'eventkit' AND p.proname = 'backfill'";
 
-/// As many as `backfill` asks for at most.
-const MOST: usize = 63;
-
 /// Starts workers that run `run_backfill_job`, and returns how many the server had a place for.
 ///
-/// Takes the arguments of that procedure as texts (an element that is NULL is an argument that is NULL) and the number of workers, up to 63. They run
+/// Takes the arguments of that procedure as texts (an element that is NULL is an argument that is NULL) and the number of workers. They run
 /// as the caller, with his session's settings, until they have no more to do or the transaction is aborted. Takes no lock. Raises `42501` for one who may
 /// not call `backfill`, and where the rights are borrowed (`SECURITY DEFINER`, maintenance of another's table): a worker would have those of the session.
 #[pg_extern(sql = r#"
@@ -43,7 +40,7 @@ pub fn start_backfill_workers(arguments: Option<Vec<Option<String>>>, workers: O
         let settings = catalog::all(SETTINGS, |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)))?;
         let settings: Vec<_> = settings.into_iter().filter_map(|(name, value)| Some((name?, value?))).collect();
         let statement = format!("CALL eventkit.run_backfill_job({arguments})");
-        Ok(Workers::start(usize::try_from(workers).unwrap_or(0).min(MOST), &settings, &statement))
+        Ok(Workers::start(usize::try_from(workers).unwrap_or(0), &settings, &statement))
     };
     let workers = start().or_raise();
     let started = i32::try_from(workers.count()).unwrap_or(i32::MAX);
