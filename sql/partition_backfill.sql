@@ -263,7 +263,17 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   periods text;
+  found_there bigint;
 BEGIN
+  SELECT count(*), string_agg(eventkit.period_label(p.period), ', ' ORDER BY p.period DESC) FILTER (WHERE p.place <= 10) INTO found_there, periods
+    FROM (SELECT p.period, row_number() OVER (ORDER BY p.period DESC) AS place FROM eventkit.backfill_periods p
+      WHERE p.source = $1 AND p.parent = $2 AND p.row_count IS NULL) p;
+  IF found_there > 0 THEN
+    RAISE WARNING USING
+      MESSAGE = format('%s periods of %s were left as they were found: %s%s', found_there, parent, periods, CASE WHEN found_there > 10 THEN ' …' END),
+      DETAIL = format('Their partitions held rows before this backfill copied anything of them. That these are the rows of %s is compared by their number alone.', source),
+      HINT = format('Where they may be older than what %s holds now, drop these partitions, then: CALL eventkit.backfill(%1$L, %L).', source, parent);
+  END IF;
   -- Each period was verified when it was copied. While changes wait the two tables differ anyway.
   IF NOT left_alone OR EXISTS (
     SELECT FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.row_count IS NULL)
@@ -340,7 +350,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval, int) IS
-'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take about three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. A period with a row that breaks a constraint is passed over with a warning, the others are copied, and the error that names it comes at the end. With jobs => 2 or more background workers copy other periods at the same time, with the settings of the session but for parameters that the server does not know (app.tenant). CALL eventkit.backfill(''public.events'', ''app.events'')';
+'Copies a table into partitions by the parent''s periods (UTC days, unless it is managed by others), newest first, a transaction a period; call again to resume. Changes made meanwhile are noted for catch_up, which makes bulk inserts into the source take about three times as long until finish_backfill. Empty partitions are filled; those that hold rows are left as they are and compared at the end. A period with a row that breaks a constraint (other than a foreign key, which ends the call: its table is backfilled first), or of which a partition covers a part, is passed over with a warning, the others are copied, and the error that names it comes at the end. With jobs => 2 or more background workers copy other periods at the same time, with the settings of the session but for parameters that the server does not know (app.tenant). CALL eventkit.backfill(''public.events'', ''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.backfill(regclass, regclass, timestamptz, timestamptz, boolean, text, boolean, interval, int) FROM PUBLIC;
 

@@ -108,11 +108,16 @@ BEGIN
         PERFORM eventkit.copy_period(source, parent, one, 'count', lock_timeout, caller_search_path);
         copied_periods := copied_periods + 1;
       END IF;
-    -- What a row of this period is to blame for stops no other, as in backfill.
-    EXCEPTION WHEN not_null_violation OR unique_violation OR check_violation OR exclusion_violation OR data_exception THEN
+    -- What a row or a partition of this period is to blame for stops no other, as in backfill.
+    EXCEPTION WHEN foreign_key_violation OR not_null_violation OR unique_violation OR check_violation OR exclusion_violation OR data_exception OR invalid_object_definition THEN
+      -- A row that is deleted may be needed still: then the call goes on without deletes.
+      IF SQLSTATE = '23503' AND deletes THEN
+        RAISE;
+      END IF;
       GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+      detail := coalesce(nullif(detail, ''), format('Applying the changes of %s to %s.', source, parent));
       message := CASE WHEN NOT starts_with(SQLERRM, 'period ') THEN format('period %s: ', eventkit.period_label(one)) ELSE '' END || SQLERRM;
-      hint := coalesce(nullif(hint, ''), format('Its changes wait, those of other periods are applied; remove the cause, then call again: CALL eventkit.catch_up(%L, %L).', source, parent));
+      hint := coalesce(nullif(hint, ''), CASE SQLSTATE WHEN '23503' THEN format('Catch up the referenced table first, then: CALL eventkit.catch_up(%L, %L).', source, parent) END, format('Its changes wait, those of other periods are applied; remove the cause, then call again: CALL eventkit.catch_up(%L, %L).', source, parent));
       passed_over := array_append(passed_over, one);
       failures := array_append(failures, jsonb_build_object('state', SQLSTATE, 'message', message, 'detail', detail, 'hint', hint));
       RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = message, DETAIL = detail, HINT = hint;
@@ -151,10 +156,9 @@ BEGIN
   EXCEPTION
     WHEN foreign_key_violation THEN
       GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-      IF NOT deletes THEN
-        RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', MESSAGE = message, DETAIL = detail,
-          HINT = coalesce(nullif(hint, ''), 'Catch up the referenced table first, then call again.');
-      END IF;
+      state := '23503';
+      hint := coalesce(nullif(hint, ''), 'Catch up the referenced table first, then call again.');
+      blamed := NOT deletes;
       -- What rows of another table still refer to is deleted by a later call.
       deletes := false;
     WHEN unique_violation OR exclusion_violation OR serialization_failure OR deadlock_detected THEN
@@ -162,13 +166,21 @@ BEGIN
       tries := tries + 1;
       hint := coalesce(nullif(hint, ''), format('A row of %s stands in the way of one of %s: remove it, then call again: CALL eventkit.catch_up(%L, %L).', parent, source, source, parent));
       blamed := tries > 10;
-    WHEN not_null_violation OR check_violation OR data_exception THEN
+    WHEN not_null_violation OR check_violation OR data_exception OR invalid_object_definition THEN
       GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
       blamed := true;
   END;
   IF blamed THEN
-    SELECT a.* INTO done FROM eventkit.apply_by_period(source, parent,
-      CASE WHEN tries > 0 THEN 9223372036854775807 ELSE batch_rows END, deletes, tries > 1, lock_timeout, caller_search_path, passed_over, failures) a;
+    BEGIN
+      SELECT a.* INTO done FROM eventkit.apply_by_period(source, parent,
+        CASE WHEN tries > 0 THEN 9223372036854775807 ELSE batch_rows END, deletes, tries > 1, lock_timeout, caller_search_path, passed_over, failures) a;
+    EXCEPTION WHEN foreign_key_violation THEN
+      IF NOT deletes THEN
+        RAISE;
+      END IF;
+      deletes := false;
+      RETURN;
+    END;
     IF done.taken = 0 AND done.copied_periods = 0 AND cardinality(done.failures) = cardinality(failures) THEN
       RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, DETAIL = detail, HINT = hint;
     END IF;
@@ -287,7 +299,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.catch_up(regclass, regclass, bigint, interval) IS
-'Applies the changes of a source that were captured since a backfill began, a transaction a batch: afterwards the parent holds what the source holds, up to what changed meanwhile; call it as often as you like. Changes of a period with a row that breaks a constraint wait on with a warning, the others are applied, and the error that names it comes at the end. CALL eventkit.catch_up(''public.events'', ''app.events'')';
+'Applies the changes of a source that were captured since a backfill began, a transaction a batch: afterwards the parent holds what the source holds, up to what changed meanwhile; call it as often as you like. Changes of a period with a row that breaks a constraint, or whose partition cannot be made, wait on with a warning, the others are applied, and the error that names it comes at the end. CALL eventkit.catch_up(''public.events'', ''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.catch_up(regclass, regclass, bigint, interval) FROM PUBLIC;
 
@@ -445,26 +457,58 @@ COMMENT ON PROCEDURE eventkit.finish_backfill(regclass, regclass, interval) IS
 
 REVOKE EXECUTE ON PROCEDURE eventkit.finish_backfill(regclass, regclass, interval) FROM PUBLIC;
 
+CREATE FUNCTION eventkit.warn_abandoned(source regclass, parent regclass) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  copied CONSTANT bigint := (SELECT count(*) FROM eventkit.backfill_periods p WHERE p.source = $1 AND p.parent = $2 AND p.row_count IS NOT NULL);
+BEGIN
+  IF copied > 0 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = $1) AND EXISTS (SELECT FROM pg_class c WHERE c.oid = $2) THEN
+    RAISE WARNING USING
+      MESSAGE = format('%s periods that were copied from %s stay in %s', copied, source, parent),
+      DETAIL = 'What changes in the source from now on does not follow, and another backfill leaves them as they are.',
+      HINT = format('Before another backfill drop their partitions: SELECT partition, from_time, to_time FROM eventkit.partitions WHERE parent = %L::regclass.', parent);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.warn_abandoned(regclass, regclass) IS
+'Warns of the periods that a backfill has copied which is given up; abandon_backfill calls it. SELECT eventkit.warn_abandoned(''public.events'', ''app.events'')';
+
 CREATE PROCEDURE eventkit.abandon_backfill(source regclass, parent regclass DEFAULT NULL, lock_timeout interval DEFAULT '2 seconds')
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   given CONSTANT regclass := parent;
+  stray CONSTANT boolean := EXISTS (SELECT FROM eventkit.stray_captures(source));
   abandoned record;
   any_found boolean := false;
 BEGIN
   PERFORM eventkit.refuse_read_only('abandon_backfill');
   PERFORM eventkit.lock_timeout_setting(lock_timeout);
   PERFORM eventkit.check_owner(given, 'parent');
-  FOR abandoned IN SELECT b.source, b.parent, b.changes IS NOT NULL AS captured FROM eventkit.backfills b WHERE b.source = $1 AND (given IS NULL OR b.parent = given) LOOP
+  FOR abandoned IN
+    SELECT b.source, b.parent, b.changes IS NOT NULL OR stray AS captured, b.finished_at IS NULL AS unfinished
+      FROM eventkit.backfills b WHERE b.source = $1 AND (given IS NULL OR b.parent = given)
+    UNION ALL
+    -- What is left of a capture that no backfill knows; nobody else can be at work on it.
+    SELECT $1, given, true, true
+      WHERE stray AND NOT EXISTS (SELECT FROM eventkit.backfills b WHERE b.source = $1 AND (given IS NULL OR b.parent = given))
+  LOOP
     any_found := true;
     PERFORM eventkit.check_owner(abandoned.parent, 'parent');
     IF abandoned.captured THEN
       PERFORM eventkit.check_owner(source, 'source');
     END IF;
-    PERFORM eventkit.lock_backfill(abandoned.source, abandoned.parent);
+    IF abandoned.parent IS NOT NULL THEN
+      PERFORM eventkit.lock_backfill(abandoned.source, abandoned.parent);
+    END IF;
     BEGIN
+      IF abandoned.unfinished THEN
+        PERFORM eventkit.warn_abandoned(abandoned.source, abandoned.parent);
+      END IF;
       PERFORM eventkit.remove_capture(abandoned.source, abandoned.parent, lock_timeout);
       DELETE FROM eventkit.backfill_periods p WHERE p.source = abandoned.source AND p.parent = abandoned.parent;
       DELETE FROM eventkit.backfills b WHERE b.source = abandoned.source AND b.parent = abandoned.parent;
@@ -478,13 +522,14 @@ BEGIN
     IF given IS NULL THEN
       PERFORM eventkit.check_owner(source, 'source');
     END IF;
-    RAISE NOTICE 'there is no backfill of %', source;
+    RAISE NOTICE USING MESSAGE = format('there is no backfill of %s%s', source, ' into ' || given::text),
+      HINT = 'See those that there are with: SELECT * FROM eventkit.backfill_progress.';
   END IF;
 END
 $$;
 
 COMMENT ON PROCEDURE eventkit.abandon_backfill(regclass, regclass, interval) IS
-'Ends a backfill without applying what changed: the capture goes, copied periods stay. Without a parent it ends all of the source, also those whose parent was dropped. CALL eventkit.abandon_backfill(''public.events'', ''app.events'')';
+'Ends a backfill without applying what changed: the capture goes, copied periods stay. Without a parent it ends all of the source, also those whose parent was dropped, and removes the triggers of a capture whose table or backfill is gone; the number of a dropped source does for its name. CALL eventkit.abandon_backfill(''public.events'', ''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.abandon_backfill(regclass, regclass, interval) FROM PUBLIC;
 

@@ -90,8 +90,8 @@ DECLARE
 BEGIN
   PERFORM eventkit.copy_period(source, parent, period, verify, lock_timeout, caller_search_path);
   RETURN NULL;
--- What a row of this period is to blame for stops no other. A foreign key is mostly one whose table is to be backfilled first.
-EXCEPTION WHEN not_null_violation OR unique_violation OR check_violation OR exclusion_violation OR data_exception THEN
+-- What a row or a partition of this period is to blame for stops no other. A foreign key is mostly one whose table is to be backfilled first.
+EXCEPTION WHEN not_null_violation OR unique_violation OR check_violation OR exclusion_violation OR data_exception OR invalid_object_definition THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
   RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = detail, HINT = hint;
   RETURN jsonb_build_object('state', SQLSTATE, 'message', SQLERRM, 'detail', detail, 'hint', hint);
@@ -99,7 +99,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.try_period(regclass, regclass, timestamp, text, interval, text) IS
-'Copies one period; when its rows break a constraint it copies nothing, warns and returns the error. SELECT eventkit.try_period(''public.events'', ''app.events'', ''2024-01-01'', ''count'', ''2 seconds'', current_setting(''search_path''))';
+'Copies one period; when its rows break a constraint (other than a foreign key), or a partition is in its way, it copies nothing, warns and returns the error. SELECT eventkit.try_period(''public.events'', ''app.events'', ''2024-01-01'', ''count'', ''2 seconds'', current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.period_claim_key(source regclass, parent regclass, period timestamp) RETURNS bigint
 IMMUTABLE STRICT PARALLEL SAFE COST 5 LANGUAGE sql

@@ -32,6 +32,7 @@ AS $$
 DECLARE
   told eventkit.partition_settings;
   lacking int;
+  present regclass;
   rest oid;
   shown boolean;
   expiry timestamptz := '-infinity';
@@ -39,8 +40,10 @@ BEGIN
   SELECT s.* INTO told FROM eventkit.partition_settings s WHERE s.parent = parent;
   -- Ahead.
   SELECT count(*) INTO lacking FROM eventkit.upcoming_partitions(parent);
-  IF EXISTS (SELECT FROM eventkit.upcoming_partitions(parent) u WHERE u.ahead = 0) THEN
-    RETURN QUERY SELECT 'critical', 'the present period has no partition', 'CALL eventkit.maintain()';
+  SELECT u.partition INTO present FROM eventkit.upcoming_partitions(parent) u WHERE u.ahead = 0;
+  IF FOUND THEN
+    RETURN QUERY SELECT 'critical', CASE WHEN present IS NULL THEN 'the present period has no partition' ELSE format('a part of the present period has no partition, another is in %s', present) END,
+      'CALL eventkit.maintain()';
   ELSIF lacking > 0 THEN
     RETURN QUERY SELECT 'warning', format('%s of %s periods ahead have no partition', lacking, told.premake), 'CALL eventkit.maintain()';
   END IF;
@@ -56,18 +59,23 @@ BEGIN
     expiry := (statement_timestamp() AT TIME ZONE told.time_zone - told.retention) AT TIME ZONE told.time_zone;
   END IF;
   RETURN QUERY
-    SELECT 'warning', format('no partition between %s and %s', g.from_time, g.to_time),
-      format('CALL eventkit.create_partitions(%L, %L, %L)', parent, g.from_time, g.to_time)
+    SELECT 'warning', format('no partition between %s and %s%s', g.from_time, g.to_time, CASE WHEN g.periods > 1000 THEN format(', some %s periods: is the one before meant?', g.periods) END),
+      CASE WHEN g.periods > 1000 THEN format('SELECT * FROM eventkit.partitions WHERE parent = %L::regclass ORDER BY from_time', parent)
+        ELSE format('CALL eventkit.create_partitions(%L, %L, %L)', parent, eventkit.exact_time(g.from_time), eventkit.exact_time(g.to_time)) END
     FROM eventkit.partition_gaps(parent) p (from_time, to_time)
     CROSS JOIN LATERAL (SELECT
       greatest(CASE WHEN shown THEN p.from_time AT TIME ZONE 'UTC' AT TIME ZONE told.time_zone ELSE p.from_time END, expiry) AS from_time,
-      CASE WHEN shown THEN p.to_time AT TIME ZONE 'UTC' AT TIME ZONE told.time_zone ELSE p.to_time END AS to_time) g
+      CASE WHEN shown THEN p.to_time AT TIME ZONE 'UTC' AT TIME ZONE told.time_zone ELSE p.to_time END AS to_time) t
+    CROSS JOIN LATERAL (SELECT t.*, round(extract(epoch FROM t.to_time - t.from_time) / extract(epoch FROM told.period)) AS periods) g
     WHERE g.from_time < g.to_time ORDER BY g.from_time;
   -- The default partition.
   SELECT p.partdefid INTO rest FROM pg_partitioned_table p WHERE p.partrelid = parent AND p.partdefid <> 0;
   -- To read a table may run functions of its owner's: not with the rights of whoever looks.
   IF rest IS NOT NULL AND eventkit.run_as_owner(parent, format('SELECT eventkit.has_rows(%L)::text', rest))::boolean THEN
-    RETURN QUERY SELECT 'warning', format('default partition %s holds rows', rest::regclass), format('CALL eventkit.drain_default(%L)', parent);
+    RETURN QUERY
+      SELECT 'warning', format('default partition %s holds rows%s', rest::regclass, CASE WHEN NOT m.movable THEN ' that no period is there for' END),
+        format(CASE WHEN m.movable THEN 'CALL eventkit.drain_default(%L)' ELSE 'SELECT * FROM eventkit.default_left_behind(%L)' END, parent)
+      FROM (SELECT eventkit.run_as_owner(parent, format('SELECT (eventkit.next_default_period(%L) IS NOT NULL)::text', parent::oid))::boolean AS movable) m;
   END IF;
   -- Detaches and departures.
   RETURN QUERY
@@ -210,6 +218,13 @@ AS $$
       format('CALL eventkit.finish_backfill(%L, %L)', b.source, b.parent)
     FROM eventkit.backfills b
     WHERE b.finished_at IS NULL AND b.changes IS NOT NULL AND b.began_at < statement_timestamp() - interval '7 days'
+      AND EXISTS (SELECT FROM pg_class c WHERE c.oid = b.changes)
+    UNION ALL
+    SELECT s.source, NULL, CASE WHEN s.has_table THEN 'warning' ELSE 'critical' END,
+      CASE WHEN s.has_table THEN format('changes of %s are captured for a backfill that is not known here', s.source)
+        ELSE format('nobody can write to %s: its triggers note changes in %I.%I, which is gone', s.source, s.schema, s.name) END,
+      format('CALL eventkit.abandon_backfill(%L)', s.source)
+    FROM eventkit.stray_captures() s
   )
   SELECT f.subject, f.level, f.what, f.hint FROM found f JOIN pg_class c ON c.oid = f.subject AND pg_has_role(c.relowner, 'USAGE')
   -- A call that goes on holds the lock of what it changes.

@@ -83,6 +83,25 @@ $$;
 COMMENT ON FUNCTION eventkit.captured_changes(regclass) IS
 'Counts the changes that a table of changes holds; NULL without the right to read it. SELECT eventkit.captured_changes(b.changes) FROM eventkit.backfills b';
 
+CREATE FUNCTION eventkit.stray_captures(source regclass DEFAULT NULL)
+RETURNS TABLE (source regclass, schema name, name name, has_table boolean, triggers name[])
+STABLE PARALLEL SAFE COST 1000 ROWS 1 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT g.tgrelid::regclass, n.nspname, f.proname, t.oid IS NOT NULL, array_agg(g.tgname ORDER BY g.tgname)
+  FROM pg_trigger g JOIN pg_proc f ON f.oid = g.tgfoid JOIN pg_namespace n ON n.oid = f.pronamespace
+  LEFT JOIN pg_class t ON t.relnamespace = f.pronamespace AND t.relname = f.proname AND t.relkind = 'r'
+  WHERE ($1 IS NULL OR g.tgrelid = $1) AND NOT g.tgisinternal AND g.tgparentid = 0
+    AND f.prorettype = 'trigger'::regtype AND g.tgname ~ '_changes_(delete|insert|move|truncate)$' AND starts_with(g.tgname, f.proname || '_')
+    -- What its function says when somebody truncates the source.
+    AND strpos(f.prosrc, 'eventkit.abandon_backfill(') > 0
+    AND NOT EXISTS (SELECT FROM eventkit.backfills b WHERE b.source = g.tgrelid AND b.changes = t.oid)
+  GROUP BY g.tgrelid, n.nspname, f.proname, t.oid
+$$;
+
+COMMENT ON FUNCTION eventkit.stray_captures(regclass) IS
+'Lists the captures of a source, or of all, that no backfill knows: their table of changes was dropped, or the extension was, or its tables were restored empty. SELECT * FROM eventkit.stray_captures(''public.events'')';
+
 CREATE FUNCTION eventkit.periods_left(source regclass, parent regclass, from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL)
 RETURNS SETOF timestamp
 STABLE PARALLEL RESTRICTED COST 100000 ROWS 100 LANGUAGE plpgsql
@@ -110,11 +129,14 @@ BEGIN
     RETURN (SELECT count(*) FROM eventkit.periods_left(source, parent, from_time, to_time));
   END IF;
   RETURN NULL;
+-- One pair whose key was renamed, or whose parent is not managed any more, hides no other from who looks.
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.count_periods_left(regclass, regclass, timestamptz, timestamptz) IS
-'Counts the periods of a source that no backfill has dealt with yet; NULL without the rights to look. SELECT eventkit.count_periods_left(''public.events'', ''app.events'', NULL, NULL)';
+'Counts the periods of a source that no backfill has dealt with yet; NULL when that cannot be told, as without the rights to look. SELECT eventkit.count_periods_left(''public.events'', ''app.events'', NULL, NULL)';
 
 CREATE VIEW eventkit.backfill_progress WITH (security_invoker = true) AS
 SELECT
@@ -148,7 +170,7 @@ COMMENT ON VIEW eventkit.backfill_progress IS
 COMMENT ON COLUMN eventkit.backfill_progress.source IS 'The table that rows are copied from.';
 COMMENT ON COLUMN eventkit.backfill_progress.parent IS 'The partitioned table that they are copied into.';
 COMMENT ON COLUMN eventkit.backfill_progress.periods_done IS 'Periods that have been dealt with.';
-COMMENT ON COLUMN eventkit.backfill_progress.periods_left IS 'Periods with rows in the source that have not; an index probe for each.';
+COMMENT ON COLUMN eventkit.backfill_progress.periods_left IS 'Periods with rows in the source that have not, an index probe for each; NULL when that cannot be told: plan_backfill says why.';
 COMMENT ON COLUMN eventkit.backfill_progress.rows_copied IS 'Rows copied so far.';
 COMMENT ON COLUMN eventkit.backfill_progress.rows_per_second IS 'Rows copied per second in which somebody copied, whoever and however many.';
 COMMENT ON COLUMN eventkit.backfill_progress.time_left IS 'The periods left, at the speed of those done; NULL before the first.';

@@ -78,15 +78,16 @@ $$;
 COMMENT ON FUNCTION eventkit.clean_run_history(interval) IS
 'Removes rows of run_history that are older. SELECT eventkit.clean_run_history(''30 days'')';
 
-CREATE FUNCTION eventkit.due_work(parent regclass, as_of timestamptz, OUT missing timestamp[], OUT rows_in_default boolean, OUT expired boolean)
+CREATE FUNCTION eventkit.due_work(parent regclass, as_of timestamptz, OUT missing timestamp[], OUT cut timestamp[], OUT rows_in_default boolean, OUT expired boolean)
 STABLE PARALLEL RESTRICTED COST 100000 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   rest oid;
 BEGIN
-  SELECT coalesce(array_agg(u.period ORDER BY u.period), '{}') INTO missing
-    FROM eventkit.upcoming_partitions(parent, as_of) u WHERE u.partition IS NULL;
+  SELECT coalesce(array_agg(u.period ORDER BY u.period) FILTER (WHERE u.partition IS NULL), '{}'),
+      coalesce(array_agg(u.period ORDER BY u.period) FILTER (WHERE u.partition IS NOT NULL), '{}')
+    INTO missing, cut FROM eventkit.upcoming_partitions(parent, as_of) u;
   SELECT p.partdefid INTO rest FROM pg_partitioned_table p WHERE p.partrelid = parent AND p.partdefid <> 0;
   rows_in_default := rest IS NOT NULL AND eventkit.has_rows(rest);
   expired := EXISTS (SELECT FROM eventkit.partition_departures d WHERE d.parent = due_work.parent)
@@ -98,7 +99,7 @@ END
 $$;
 
 COMMENT ON FUNCTION eventkit.due_work(regclass, timestamptz) IS
-'Tells what maintain has to do for a parent: periods to make, whether the default partition has rows, whether partitions have expired or are leaving. SELECT * FROM eventkit.due_work(''app.events'', now())';
+'Tells what maintain has to do for a parent: periods to make, those of which another partition has a part, whether the default partition has rows, whether partitions have expired or are leaving. SELECT * FROM eventkit.due_work(''app.events'', now())';
 
 CREATE PROCEDURE eventkit.maintain_parent(
   parent regclass, as_of timestamptz, lock_timeout interval, caller_search_path text, INOUT partitions int, INOUT rows bigint, INOUT failure jsonb)
@@ -109,6 +110,7 @@ DECLARE
   done pg_catalog.record;
   due pg_catalog.jsonb;
   period pg_catalog.text;
+  free pg_catalog.bool;
   made pg_catalog.int4 := 0;
   moved pg_catalog.int8;
   failed pg_catalog.jsonb;
@@ -126,9 +128,12 @@ BEGIN
     RETURN;
   END IF;
   due := done.result::pg_catalog.jsonb;
-  FOR period IN SELECT e.* FROM pg_catalog.jsonb_array_elements_text(due OPERATOR(pg_catalog.->) 'missing') e LOOP
+  FOR period, free IN
+    SELECT e.*, true FROM pg_catalog.jsonb_array_elements_text(due OPERATOR(pg_catalog.->) 'missing') e
+    UNION ALL SELECT e.*, false FROM pg_catalog.jsonb_array_elements_text(due OPERATOR(pg_catalog.->) 'cut') e
+  LOOP
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,
-      pg_catalog.format('SELECT eventkit.premake_partition(%L, %L, %L, %L)::pg_catalog.text', parent::pg_catalog.oid, period, lock_timeout, caller_search_path),
+      pg_catalog.format('SELECT eventkit.premake_partition(%L, %L, %L, %L, %L)::pg_catalog.text', parent::pg_catalog.oid, period, free, lock_timeout, caller_search_path),
       pg_catalog.format('no partition was made for %s', period)) t;
     COMMIT;
     failed := COALESCE(failed, done.failure);
@@ -178,7 +183,7 @@ $$;
 COMMENT ON FUNCTION eventkit.never_before(regclass) IS
 'Tells the limit of a parent that has no retention, before which nothing is; NULL for one that has. SELECT eventkit.never_before(''app.events'')';
 
-CREATE FUNCTION eventkit.premake_partition(parent regclass, period timestamp, lock_timeout interval, caller_search_path text) RETURNS boolean
+CREATE FUNCTION eventkit.premake_partition(parent regclass, period timestamp, seen_free boolean, lock_timeout interval, caller_search_path text) RETURNS boolean
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -199,12 +204,12 @@ BEGIN
   IF waiting > 0 THEN
     RETURN false;
   END IF;
-  RETURN eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path, true) IS NOT NULL;
+  RETURN eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path, seen_free) IS NOT NULL;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.premake_partition(regclass, timestamp, interval, text) IS
-'Makes the partition of one period; false when it is left to the drain or exists. SELECT eventkit.premake_partition(''app.events'', ''2024-01-01'', ''2 seconds'', current_setting(''search_path''))';
+COMMENT ON FUNCTION eventkit.premake_partition(regclass, timestamp, boolean, interval, text) IS
+'Makes the partition of one period; false when it is left to the drain or exists. SELECT eventkit.premake_partition(''app.events'', ''2024-01-01'', false, ''2 seconds'', current_setting(''search_path''))';
 
 CREATE PROCEDURE eventkit.maintain(
   as_of timestamptz DEFAULT pg_catalog.now(), keep_history interval DEFAULT '30 days', lock_timeout interval DEFAULT '2 seconds')
@@ -273,7 +278,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.maintain(timestamptz, interval, interval) IS
-'Does what is due for every managed parent of the caller''s: makes partitions ahead, drains default partitions, retires what has expired. Each step is a transaction of its own, one that fails stops no other, and run_history tells what was done. Does nothing on a standby. CALL eventkit.maintain()';
+'Does what is due for every managed parent of the caller''s: makes partitions ahead, drains default partitions, retires what has expired (as of a time that is still to come: what has expired by now). Each step is a transaction of its own, one that fails stops no other, and run_history tells what was done. Does nothing on a standby. CALL eventkit.maintain()';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.maintain(timestamptz, interval, interval) FROM PUBLIC;
 

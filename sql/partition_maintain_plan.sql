@@ -23,12 +23,13 @@ DECLARE
   named CONSTANT text := (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = parent);
   due record;
   period timestamp;
+  free boolean;
 BEGIN
   SELECT d.* INTO due FROM eventkit.due_work(parent, as_of) d;
-  FOREACH period IN ARRAY due.missing LOOP
+  FOR period, free IN SELECT m.period, true FROM unnest(due.missing) m (period) UNION ALL SELECT c.period, false FROM unnest(due.cut) c (period) LOOP
     -- Of rows in the default partition the drain makes a partition.
     CONTINUE WHEN eventkit.default_period_rows(parent, period) > 0;
-    RETURN QUERY SELECT p.* FROM eventkit.try_show_plan(format('eventkit.plan_partition(%L, %L, true)', parent::oid, period), named) p;
+    RETURN QUERY SELECT p.* FROM eventkit.try_show_plan(format('eventkit.plan_partition(%L, %L, %L)', parent::oid, period, free), named) p;
     RETURN QUERY SELECT 1, 'COMMIT', NULL::text, named, 'ends a transaction: each partition stands by itself';
   END LOOP;
   IF due.rows_in_default THEN
@@ -36,7 +37,7 @@ BEGIN
   END IF;
   IF due.expired THEN
     RETURN QUERY SELECT p.* FROM eventkit.try_show_plan(format('eventkit.plan_drop_old_partitions(%L, %L)', parent::oid, (
-      SELECT coalesce(eventkit.exact_time((as_of AT TIME ZONE s.time_zone - s.retention) AT TIME ZONE s.time_zone), '-infinity')
+      SELECT coalesce(eventkit.exact_time((least(as_of, statement_timestamp()) AT TIME ZONE s.time_zone - s.retention) AT TIME ZONE s.time_zone), '-infinity')
       FROM eventkit.partition_settings s WHERE s.parent = parent)), named) p;
   END IF;
 END

@@ -33,7 +33,7 @@ $$;
 COMMENT ON FUNCTION eventkit.write_partition_settings(regclass, interval, text, int, interval, text, name, text, regprocedure) IS
 'Writes the settings of a parent down, new or changed, and removes those of dropped tables; manage_partitions calls it first. SELECT eventkit.write_partition_settings(''app.events'', ''1 day'', ''UTC'', 7, NULL, ''detach'', NULL, NULL, NULL)';
 
-CREATE FUNCTION eventkit.try_partition(parent regclass, period timestamp, lock_timeout interval, caller_search_path text) RETURNS boolean
+CREATE FUNCTION eventkit.try_partition(parent regclass, period timestamp, seen_free boolean, lock_timeout interval, caller_search_path text) RETURNS boolean
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -41,47 +41,45 @@ DECLARE
   detail text;
   hint text;
 BEGIN
-  -- Who calls has seen that no partition meets it.
-  PERFORM eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path, true);
+  PERFORM eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path, seen_free);
   RETURN true;
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('no partition was made: %s', SQLERRM), DETAIL = detail, HINT = hint;
+  RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('no partition was made: %s', SQLERRM),
+    DETAIL = coalesce(nullif(detail, ''), format('Period %s of %s has none; the settings are written all the same.', eventkit.period_label(period), parent)),
+    HINT = coalesce(nullif(hint, ''), format('Remove the cause; the next CALL eventkit.maintain() makes it, or: CALL eventkit.create_partition(%L, %L).', parent, period::date));
   RETURN false;
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.try_partition(regclass, timestamp, interval, text) IS
-'Makes the partition of one period that no partition meets, or warns of what stands in the way and returns false. SELECT eventkit.try_partition(''app.events'', ''2024-01-01'', ''2 seconds'', current_setting(''search_path''))';
+COMMENT ON FUNCTION eventkit.try_partition(regclass, timestamp, boolean, interval, text) IS
+'Makes the partition of one period (seen_free: no partition meets it), or warns of what stands in the way and returns false. SELECT eventkit.try_partition(''app.events'', ''2024-01-01'', false, ''2 seconds'', current_setting(''search_path''))';
 
-CREATE FUNCTION eventkit.missing_partitions(parent regclass) RETURNS SETOF timestamp
+CREATE FUNCTION eventkit.missing_partitions(parent regclass) RETURNS TABLE (period timestamp, free boolean)
 VOLATILE PARALLEL UNSAFE COST 10000 ROWS 10 LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD'
+SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
   found record;
 BEGIN
   FOR found IN
-    SELECT p.period, p.partition, p.covered
+    SELECT p.period, p.partition
     FROM eventkit.partition_settings s
     CROSS JOIN LATERAL eventkit.partition_periods(s.parent, statement_timestamp(), eventkit.partition_horizon(s.parent, s.premake)) p
-    WHERE s.parent = $1
+    WHERE s.parent = $1 AND NOT p.covered
     ORDER BY p.period
   LOOP
-    IF found.partition IS NULL THEN
-      RETURN NEXT found.period;
-    ELSIF NOT found.covered THEN
-      RAISE WARNING USING
-        MESSAGE = format('a part of the period that begins with %s has no partition in %s', found.period, parent),
-        DETAIL = format('Partition %s holds another part of it, as of another period or time zone.', found.partition),
-        HINT = format('See the bounds with: SELECT * FROM eventkit.partitions WHERE parent = %L::regclass; make the rest by hand.', parent);
+    IF found.partition IS NOT NULL THEN
+      RAISE NOTICE '% holds a part of period % of %: the rest gets a partition of its own', found.partition, eventkit.period_label(found.period), $1;
     END IF;
+    RETURN QUERY SELECT found.period, found.partition IS NULL;
   END LOOP;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.missing_partitions(regclass) IS
-'Lists the periods from the present one to those ahead that a managed parent has no partition for, by what the clocks show at their beginning; warns of those that are covered in part. SELECT * FROM eventkit.missing_partitions(''app.events'')';
+'Lists the periods from the present one to those ahead that a managed parent lacks a partition for, by what the clocks show at their beginning, and whether no partition meets them; tells of those that are covered in part, as after a change of period or time zone. SELECT * FROM eventkit.missing_partitions(''app.events'')';
 
 CREATE PROCEDURE eventkit.manage_parent(
   parent regclass, period interval, time_zone text, premake int, retention interval, on_expiry text, expired_schema name, key_unit text,
@@ -90,16 +88,16 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
-  missing pg_catalog.timestamp[];
-  one pg_catalog.timestamp;
+  missing pg_catalog.jsonb;
+  one pg_catalog.record;
 BEGIN
   PERFORM eventkit.write_partition_settings(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, archive_with);
   IF alone THEN
     COMMIT;
   END IF;
-  missing := ARRAY(SELECT m.* FROM eventkit.missing_partitions(parent) m);
-  FOREACH one IN ARRAY missing LOOP
-    PERFORM eventkit.try_partition(parent, one, lock_timeout, caller_search_path);
+  missing := (SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(m)) FROM eventkit.missing_partitions(parent) m);
+  FOR one IN SELECT m.* FROM pg_catalog.jsonb_to_recordset(missing) m (period pg_catalog.timestamp, free pg_catalog.bool) LOOP
+    PERFORM eventkit.try_partition(parent, one.period, one.free, lock_timeout, caller_search_path);
     IF alone THEN
       COMMIT;
     END IF;

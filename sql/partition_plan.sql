@@ -233,7 +233,8 @@ AS $$
 BEGIN
   IF failure IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = failure ->> 'state', MESSAGE = failure ->> 'message',
-      DETAIL = coalesce(nullif(failure ->> 'detail', ''), detail), HINT = coalesce(nullif(failure ->> 'hint', ''), hint);
+      DETAIL = coalesce(nullif(failure ->> 'detail', ''), detail, 'The statement that failed says no more.'),
+      HINT = coalesce(nullif(failure ->> 'hint', ''), hint, 'Remove the cause, then call again.');
   END IF;
 END
 $$;

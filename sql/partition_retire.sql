@@ -99,7 +99,9 @@ BEGIN
       RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
         MESSAGE = format('%s is still needed by foreign key %I of table %s', relation, link.conname, link.referencing),
         DETAIL = format('Rows of %s refer to rows in it.', link.referencing),
-        HINT = CASE WHEN link.referencing = parent THEN 'Rows that refer to each other move together only within a period: remove the references first, and set them again afterwards.'
+        HINT = CASE WHEN condition IS NOT NULL AND link.referencing <> parent THEN
+            format('They may stay where they are. To move them take the key off and set it again afterwards: ALTER TABLE %s DROP CONSTRAINT %I.', link.referencing, link.conname)
+          WHEN link.referencing = parent THEN 'Rows that refer to each other move together only within a period: remove the references first, and set them again afterwards.'
           ELSE format('Remove the rows of %s first; when it is partitioned too: CALL eventkit.drop_old_partitions(%L).', link.referencing, link.referencing) END;
     END IF;
   END LOOP;

@@ -566,14 +566,19 @@ fn strangers_overlaps_and_unfit_parents_are_named() {
     let (_db, s) = database(ARTICLE);
     s.query(
         "CREATE TABLE app.chats_20220102 (x int); CREATE TABLE app.january PARTITION OF app.chats FOR VALUES FROM ('2022-01-03 12:00+00') TO ('2022-02-01');
-         CREATE TABLE plain (at date); CREATE TABLE by_list (at date) PARTITION BY LIST (at); CREATE TABLE by_number (at bigint) PARTITION BY RANGE (at);
+         CREATE TABLE plain (at date); CREATE TABLE by_list (at date) PARTITION BY LIST (at); CREATE TABLE by_number (at bigint) PARTITION BY RANGE (at); CREATE TABLE numbers (at bigint PRIMARY KEY);
          CREATE TABLE by_two (at date, b int) PARTITION BY RANGE (at, b); CREATE TABLE by_expression (at timestamp) PARTITION BY RANGE ((at::date));
          CREATE TABLE top (at date) PARTITION BY RANGE (at); CREATE TABLE below PARTITION OF top FOR VALUES FROM ('2022-01-01') TO ('2023-01-01') PARTITION BY RANGE (at)",
     )
     .unwrap();
     for (call, state, named) in [
         ("create_partition('app.chats', '2022-01-02')", "42P07", "\"app\".\"chats_20220102\""),
-        ("create_partition('app.chats', '2022-01-03')", "42P17", "\"app\".\"january\""),
+        (
+            "backfill('chats', 'app.chats', from_time => '2022-01-03 00:00Z', to_time => '2022-01-04 00:00Z', capture => false)",
+            "42P17",
+            "\"app\".\"january\"",
+        ),
+        ("backfill('numbers', 'by_number')", "22023", "\"key_unit\""),
         ("create_partition('app.chats', '2022-01-20')", "42P17", "\"app\".\"january\""),
         ("create_partition('app.chats', 'infinity')", "22008", "\"day\""),
         ("create_partition('app.chats', '0044-03-15 BC')", "22008", "out of range"),

@@ -651,8 +651,9 @@ fn periods_that_stood_there_and_differ_are_named_when_all_is_over() {
     let heard = s.take_notices().join("\n");
     let told = "WARNING: periods of public.ev and app.ev differ: 2024-01-03: 720 in source, 360 in parent";
     assert!(heard.contains(told) && heard.contains("is finished"), "{heard}");
+    assert!(heard.contains("WARNING: 1 periods of app.ev were left as they were found: 2024-01-03"), "{heard}");
     // What was copied whole is not counted again.
-    assert_eq!(heard.matches("WARNING").count(), 1, "{heard}");
+    assert_eq!(heard.matches("WARNING").count(), 2, "{heard}");
     s.query("TRUNCATE app.ev; CALL eventkit.abandon_backfill('ev', 'app.ev')").unwrap();
     s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
     let _ = s.take_notices();
@@ -1241,4 +1242,192 @@ fn a_backfill_whose_source_is_gone_is_abandoned_with_all_that_is_left() {
     assert!(leftovers(&s).contains("ev_changes"));
     s.query(&format!("CALL eventkit.abandon_backfill({source}::regclass, 'app.ev')")).unwrap();
     assert_eq!(leftovers(&s), "");
+}
+
+/// Runs statements each as a query of its own: a CALL that commits allows no other.
+fn one_by_one(s: &Session, statements: &str) {
+    for statement in statements.split(';') {
+        s.query(statement).unwrap_or_else(|failure| panic!("{failure}\n{statement}"));
+    }
+}
+
+/// What a notice or an error tells to type, word for word.
+fn command(text: &str) -> &str {
+    let at = text.find("CALL eventkit.").unwrap_or_else(|| panic!("no command in: {text}"));
+    let end = text[at..].find(')').unwrap_or_else(|| panic!("no end in: {text}"));
+    &text[at..=at + end]
+}
+
+#[test]
+fn a_backfill_that_was_given_up_does_not_pass_for_the_next_one() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let _ = s.take_notices();
+    s.query("CALL eventkit.abandon_backfill('ev', 'app.ev')").unwrap();
+    let told = s.take_notices().join("\n");
+    assert!(told.contains("WARNING: 4 periods that were copied from public.ev stay in app.ev"), "{told}");
+    s.query("UPDATE public.ev SET n = 7").unwrap();
+    for call in ["backfill('ev', 'app.ev', verify => 'content')", "finish_backfill('ev', 'app.ev')"] {
+        s.query(&format!("CALL eventkit.{call}")).unwrap();
+        let told = s.take_notices().join("\n");
+        let warned =
+            "WARNING: 4 periods of app.ev were left as they were found: 2024-01-04, 2024-01-03, 2024-01-02, 2024-01-01";
+        assert!(told.contains(warned), "{call}: {told}");
+    }
+    // What is finished may be given up without a word: nothing followed any more.
+    s.query("CALL eventkit.abandon_backfill('ev', 'app.ev')").unwrap();
+    assert!(!s.take_notices().join("").contains("WARNING"));
+}
+
+#[test]
+fn what_is_finished_says_so() {
+    let (_db, s) = open(&tables(PLAIN));
+    one_by_one(&s, "CALL eventkit.backfill('ev', 'app.ev'); CALL eventkit.finish_backfill('ev', 'app.ev')");
+    for call in ["finish_backfill", "catch_up"] {
+        let again = fails(&s, &format!("CALL eventkit.{call}('ev', 'app.ev')"));
+        assert!(again.sqlstate == "55000" && again.message.contains("was finished at 20"), "{again}");
+        assert!(!again.hint.unwrap().contains("CALL "), "nothing is to be called");
+    }
+}
+
+#[test]
+fn the_table_of_changes_is_not_dropped_by_mistake_and_its_loss_can_be_mended() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    let refused = fails(&s, "DROP TABLE app.ev_changes");
+    assert!(
+        refused.sqlstate == "2BP01" && refused.detail.as_deref().unwrap().contains("ev_changes_truncate"),
+        "{refused}"
+    );
+    s.query("DROP TABLE app.ev_changes CASCADE").unwrap();
+    assert_eq!(fails(&s, "UPDATE public.ev SET n = 1 WHERE id = 1").sqlstate, "42P01");
+    let health =
+        lines(&s, "SELECT level, what, hint FROM eventkit.partition_health WHERE parent = 'public.ev'::regclass");
+    assert_eq!(
+        health,
+        [
+            "critical|nobody can write to public.ev: its triggers note changes in app.ev_changes, which is gone|CALL eventkit.abandon_backfill('public.ev')"
+        ]
+    );
+    for call in ["backfill", "catch_up", "finish_backfill"] {
+        let refused = fails(&s, &format!("CALL eventkit.{call}('ev', 'app.ev')"));
+        assert!(refused.sqlstate == "55000" && refused.message.contains("no backfill knows"), "{call}: {refused}");
+        assert!(command(refused.hint.as_deref().unwrap()).contains("abandon_backfill"), "{refused}");
+    }
+    let refused = fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev')");
+    s.query(command(refused.hint.as_deref().unwrap())).unwrap();
+    assert_eq!(leftovers(&s), "");
+    s.query("UPDATE public.ev SET n = 1 WHERE id = 1; TRUNCATE app.ev").unwrap();
+    one_by_one(&s, "CALL eventkit.backfill('ev', 'app.ev'); CALL eventkit.finish_backfill('ev', 'app.ev')");
+    assert_eq!((differences(&s, "public.ev", "app.ev"), leftovers(&s)), ("0".into(), String::new()));
+}
+
+#[test]
+fn a_capture_that_outlives_the_extension_is_found_and_removed() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query("CALL eventkit.backfill('ev', 'app.ev')").unwrap();
+    s.query("DROP EXTENSION pg_eventkit CASCADE").unwrap();
+    // Writers go on meanwhile.
+    s.query("UPDATE public.ev SET n = 1 WHERE id = 1").unwrap();
+    s.query("CREATE EXTENSION pg_eventkit").unwrap();
+    let health =
+        lines(&s, "SELECT level, what, hint FROM eventkit.partition_health WHERE parent = 'public.ev'::regclass");
+    assert_eq!(
+        health,
+        [
+            "warning|changes of public.ev are captured for a backfill that is not known here|CALL eventkit.abandon_backfill('public.ev')"
+        ]
+    );
+    assert_eq!(fails(&s, "CALL eventkit.backfill('ev', 'app.ev')").sqlstate, "55000");
+    // Whoever owns it not removes nothing.
+    s.query("CREATE ROLE passer_by; GRANT USAGE ON SCHEMA eventkit TO passer_by; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA eventkit TO passer_by; SET ROLE passer_by").unwrap();
+    assert_eq!(fails(&s, "CALL eventkit.abandon_backfill('ev')").sqlstate, "42501");
+    s.query("RESET ROLE; DROP OWNED BY passer_by; DROP ROLE passer_by").unwrap();
+    s.query("CALL eventkit.abandon_backfill('public.ev')").unwrap();
+    assert_eq!(leftovers(&s), "");
+    assert_eq!(lines(&s, "SELECT * FROM eventkit.stray_captures()"), Vec::<String>::new());
+    // Of two captures of one source the one that is known stays.
+    one_by_one(
+        &s,
+        "CREATE TABLE app.two (LIKE app.ev INCLUDING ALL) PARTITION BY RANGE (at); CALL eventkit.backfill('ev', 'app.two'); CALL eventkit.backfill('ev', 'app.ev')",
+    );
+    one_by_one(&s, "DROP TABLE app.ev_changes CASCADE; CALL eventkit.abandon_backfill('ev', 'app.two')");
+    assert_eq!(
+        leftovers(&s),
+        "ev_2_changes_delete,ev_2_changes_insert,ev_2_changes_move,ev_2_changes_truncate ev_2_changes ev_2_changes"
+    );
+}
+
+#[test]
+fn an_error_without_a_detail_and_a_key_that_lacks_its_row_are_told_in_full() {
+    let (_db, s) = open(&tables(PLAIN));
+    one_by_one(
+        &s,
+        "CREATE TABLE public.kind (id int PRIMARY KEY); INSERT INTO public.kind VALUES (0), (1);
+         ALTER TABLE app.ev ADD FOREIGN KEY (n) REFERENCES public.kind, ALTER name TYPE varchar(12);
+         CALL eventkit.backfill('ev', 'app.ev')",
+    );
+    s.query("UPDATE public.ev SET name = 'longer than it may be' WHERE id = 5").unwrap();
+    let refused = fails(&s, "CALL eventkit.catch_up('ev', 'app.ev')");
+    assert!(refused.sqlstate == "22001" && refused.message.starts_with("period 2024-01-01: "), "{refused}");
+    assert!(refused.detail.is_some() && refused.hint.is_some(), "{refused}");
+    // A key without its row in one period keeps no other waiting, beside another fault or not.
+    s.query("UPDATE public.ev SET n = 9 WHERE id = 1000; UPDATE public.ev SET n = 1 WHERE id = 1800").unwrap();
+    for _ in 0..2 {
+        let _ = s.take_notices();
+        let refused = fails(&s, "CALL eventkit.catch_up('ev', 'app.ev')");
+        let told = s.take_notices().join("\n");
+        assert!(told.contains("WARNING: period 2024-01-02: insert or update on table"), "{told}");
+        assert!(
+            refused.message.starts_with("period 2024-01-0") && refused.hint.is_some() && refused.detail.is_some(),
+            "{refused}"
+        );
+        assert_eq!(value(&s, "SELECT n FROM app.ev WHERE id = 1800"), "1");
+        s.query("UPDATE public.ev SET name = 'short' WHERE id = 5").unwrap();
+    }
+    s.query("INSERT INTO public.kind VALUES (9)").unwrap();
+    s.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn a_period_that_a_partition_cuts_is_passed_over_and_named() {
+    let (_db, s) = open(&tables(PLAIN));
+    one_by_one(
+        &s,
+        "CALL eventkit.manage_partitions('app.ev', premake => 0); CALL eventkit.backfill('ev', 'app.ev', from_time => '2024-01-03 00:00Z')",
+    );
+    s.query("CALL eventkit.manage_partitions('app.ev', period => '1 month', premake => 0)").unwrap();
+    let refused = fails(&s, "CALL eventkit.backfill('ev', 'app.ev')");
+    assert!(refused.sqlstate == "42P17" && refused.message.starts_with("period 2024-01-01: "), "{refused}");
+    assert!(refused.message.contains("app\".\"ev_2024010"), "{refused}");
+    let refused = fails(&s, "CALL eventkit.finish_backfill('ev', 'app.ev')");
+    assert!(["42P17", "55000"].contains(&&*refused.sqlstate), "{refused}");
+    one_by_one(
+        &s,
+        "CALL eventkit.manage_partitions('app.ev', premake => 0); CALL eventkit.backfill('ev', 'app.ev'); CALL eventkit.finish_backfill('ev', 'app.ev')",
+    );
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
+fn progress_is_told_of_what_can_be_told() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query(
+        "CREATE TABLE public.ms (id int PRIMARY KEY, at bigint); INSERT INTO public.ms VALUES (1, 1704067200000);
+         CREATE TABLE app.ms (id int, at bigint) PARTITION BY RANGE (at)",
+    )
+    .unwrap();
+    let refused = fails(&s, "CALL eventkit.backfill('ms', 'app.ms')");
+    assert!(refused.sqlstate == "22023" && refused.hint.as_deref().unwrap().contains("\"app\".\"ms\""), "{refused}");
+    assert_eq!(leftovers(&s), "");
+    one_by_one(
+        &s,
+        "CALL eventkit.manage_partitions('app.ms', key_unit => 'ms', premake => 0); CALL eventkit.backfill('ms', 'app.ms'); CALL eventkit.backfill('ev', 'app.ev')",
+    );
+    s.query("CALL eventkit.unmanage_partitions('app.ms')").unwrap();
+    assert_eq!(
+        lines(&s, "SELECT source, periods_left FROM eventkit.backfill_progress ORDER BY source::text"),
+        ["ev|0", "ms|NULL"]
+    );
 }

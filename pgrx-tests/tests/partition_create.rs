@@ -328,7 +328,7 @@ fn hostile_names_settings_and_look_alikes_change_nothing() {
 fn ranges_and_strangers_are_refused_with_a_reason() {
     let (_db, s) = open(
         "CREATE TABLE e (at timestamptz) PARTITION BY RANGE (at); CREATE TABLE e_20240103 (x int); \
-         CREATE TABLE odd PARTITION OF e FOR VALUES FROM ('2024-01-10 06:00Z') TO ('2024-01-11 06:00Z')",
+         CREATE TABLE odd PARTITION OF e FOR VALUES FROM ('2024-01-19 06:00Z') TO ('2024-01-22 12:00Z')",
     );
     for (range, state, named) in [
         ("'2024-01-02 00:00Z', '2024-01-02 00:00Z'", "22023", "\"to_time\""),
@@ -337,7 +337,7 @@ fn ranges_and_strangers_are_refused_with_a_reason() {
         ("NULL, '2024-01-01 00:00Z'", "22004", "\"from_time\""),
         ("'1900-01-02 00:00Z', '2024-01-01 00:00Z'", "54000", "20000"),
         ("'2024-01-03 00:00Z', '2024-01-04 00:00Z'", "42P07", "\"e_20240103\""),
-        ("'2024-01-10 00:00Z', '2024-01-11 00:00Z'", "42P17", "\"odd\""),
+        ("'2024-01-20 00:00Z', '2024-01-21 00:00Z'", "42P17", "\"odd\""),
     ] {
         let refused = fails(&s, &format!("CALL eventkit.create_partitions('e', {range})"));
         assert_eq!(refused.sqlstate, state, "{range}: {refused}");
@@ -345,11 +345,33 @@ fn ranges_and_strangers_are_refused_with_a_reason() {
         assert!(refused.detail.is_some() && refused.hint.is_some(), "{range}: {refused}");
     }
     assert_eq!(partitions(&s, "e").len(), 1);
-    assert_eq!(
-        value(
-            &s,
-            "SELECT string_agg(concat_ws(' ', partition_name, partition, exact, covered), ', ' ORDER BY period) FROM eventkit.partition_periods('e', '2024-01-10 00:00Z', '2024-01-12 00:00Z')"
-        ),
-        "e_20240110 odd f f, e_20240111 odd f f"
+}
+
+#[test]
+fn the_rest_of_a_period_that_another_partition_cuts_is_made() {
+    let (_db, s) = open(
+        "CREATE TABLE e (at timestamptz PRIMARY KEY) PARTITION BY RANGE (at); \
+         CREATE TABLE odd PARTITION OF e FOR VALUES FROM ('2024-01-10 06:00Z') TO ('2024-01-11 06:00Z')",
     );
+    let periods = "SELECT string_agg(concat_ws(' ', partition_name, partition, exact, covered), ', ' ORDER BY period) FROM eventkit.partition_periods('e', '2024-01-10 00:00Z', '2024-01-12 00:00Z')";
+    assert_eq!(value(&s, periods), "e_20240110 odd f f, e_20240111 odd f f");
+    for _ in 0..2 {
+        s.query("CALL eventkit.create_partitions('e', '2024-01-10 00:00Z', '2024-01-12 00:00Z'); CALL eventkit.create_partition('e', '2024-01-10')").unwrap();
+        assert_eq!(
+            lines(
+                &s,
+                "SELECT partition, from_time AT TIME ZONE 'UTC', to_time AT TIME ZONE 'UTC' FROM eventkit.partitions ORDER BY 2"
+            ),
+            [
+                "e_20240110|2024-01-10 00:00:00|2024-01-10 06:00:00",
+                "odd|2024-01-10 06:00:00|2024-01-11 06:00:00",
+                "e_20240111|2024-01-11 06:00:00|2024-01-12 00:00:00"
+            ]
+        );
+        assert_eq!(value(&s, periods), "e_20240110 e_20240110 f t, e_20240111 odd f t");
+    }
+    s.query(
+        "INSERT INTO e SELECT '2024-01-10 00:00Z'::timestamptz + i * interval '1 hour' FROM generate_series(0, 47) i",
+    )
+    .unwrap();
 }

@@ -416,3 +416,19 @@ fn a_deferred_key_with_a_namesake_of_another_kind_stops_no_drain() {
     assert_eq!(lines(&s, "SELECT tableoid::regclass FROM e"), ["e_20240101"], "{:?}", s.take_notices());
     assert_eq!(fails(&s, "CALL eventkit.drain_default(NULL)").message, "argument \"parent\" must not be NULL");
 }
+
+#[test]
+fn rows_that_a_key_needs_may_stay_and_the_hint_says_so() {
+    let (_db, s) = open(&format!(
+        "{EVENTS} CREATE TABLE notes (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES e); INSERT INTO notes SELECT id, at FROM e WHERE id = 1500"
+    ));
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    let told = s.take_notices().join("\n");
+    assert!(told.contains("rows of 2024-01-02 00:00 stay in the default partition"), "{told}");
+    let hint = fails(&s, "SELECT eventkit.check_unreferenced('e', 'rest', 'id = 1500')").hint.unwrap();
+    assert!(hint.starts_with("They may stay where they are") && !hint.contains("Remove the rows"), "{hint}");
+    s.query("ALTER TABLE notes DROP CONSTRAINT notes_id_at_fkey").unwrap();
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    s.query("ALTER TABLE notes ADD FOREIGN KEY (id, at) REFERENCES e").unwrap();
+    assert_eq!(where_rows_are(&s), DRAINED);
+}

@@ -458,3 +458,37 @@ fn faults_of_old_minor_versions_are_told_to_whom_they_concern() {
     }
     assert!(lines(&s, "SELECT what FROM eventkit.check_server('users', 150008)").is_empty());
 }
+
+#[test]
+fn a_hint_reads_the_same_in_any_session() {
+    let (db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL) PARTITION BY RANGE (at); CREATE TABLE rest PARTITION OF e DEFAULT",
+    );
+    s.query("CALL eventkit.manage_partitions('e', premake => 0)").unwrap();
+    s.query("CALL eventkit.maintain()").unwrap();
+    s.query("CALL eventkit.create_partition('e', current_date - 5)").unwrap();
+    s.query("SET TimeZone = 'America/New_York'; SET DateStyle = 'SQL, DMY'").unwrap();
+    let hint = value(&s, "SELECT hint FROM eventkit.partition_health WHERE what ~ '^no partition between'");
+    let other = db.session("other").unwrap();
+    other.query("SET TimeZone = 'Asia/Kathmandu'; SET DateStyle = 'German'").unwrap();
+    other.query(&hint).unwrap();
+    assert_eq!(what(&s), "");
+    // A key of long ago is more likely a mistake than thousands of days to make.
+    other.query("CALL eventkit.create_partition('e', '1970-01-01')").unwrap();
+    let told = lines(&s, "SELECT what, hint FROM eventkit.partition_health");
+    assert!(told.len() == 1 && told[0].contains("periods: is the one before meant?"), "{told:?}");
+    let hint = told[0].split_once('|').unwrap().1;
+    assert!(hint.starts_with("SELECT "), "{told:?}");
+    assert_eq!(lines(&other, hint).len(), 8);
+    s.query("DROP TABLE e_19700101").unwrap();
+    // What no drain can move is not told to be drained.
+    s.query("INSERT INTO e VALUES (1, 'infinity')").unwrap();
+    let told = lines(&s, "SELECT what, hint FROM eventkit.partition_health");
+    assert_eq!(
+        told,
+        [
+            "default partition public.rest holds rows that no period is there for|SELECT * FROM eventkit.default_left_behind('public.e')"
+        ]
+    );
+    assert_eq!(lines(&s, told[0].split_once('|').unwrap().1), ["infinity|1"]);
+}

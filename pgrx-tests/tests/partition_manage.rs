@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{fails, lines, open, value};
+use common::{fails, lines, number, open, value};
 use eventkit_tests::{Session, shared};
 
 const EVENTS: &str = "CREATE SCHEMA app; CREATE TABLE app.events (id bigint, at timestamptz) PARTITION BY RANGE (at)";
@@ -54,14 +54,52 @@ fn managing_makes_the_partitions_of_now_and_ahead() {
 }
 
 #[test]
-fn another_period_leaves_what_is_there_and_warns_of_the_rest() {
+fn another_period_leaves_what_is_there_and_makes_the_rest() {
     let (_db, s) = open(EVENTS);
-    s.query("CALL eventkit.manage_partitions('app.events', premake => 0)").unwrap();
+    s.query("CALL eventkit.manage_partitions('app.events', premake => 3)").unwrap();
+    let call = "manage_partitions('app.events', period => '1 month', premake => 2)";
+    let plan = lines(&s, &format!("SELECT target FROM eventkit.plan_{call} WHERE statement ~ 'ATTACH PARTITION'"));
     let _ = s.take_notices();
-    s.query("CALL eventkit.manage_partitions('app.events', period => '1 month', premake => 2)").unwrap();
+    s.query(&format!("CALL eventkit.{call}")).unwrap();
     let heard = s.take_notices().join("\n");
-    assert!(heard.contains("a part of the period that begins with"), "{heard}");
-    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partitions WHERE to_time - from_time > '27 days'"), "2");
+    assert!(heard.contains("holds a part of period"), "{heard}");
+    assert_eq!(plan.len() + 4, lines(&s, "SELECT FROM eventkit.partitions").len(), "{plan:?}");
+    let gaps = "SELECT count(*) FROM eventkit.partition_gaps('app.events')";
+    assert_eq!(value(&s, gaps), "0");
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.upcoming_partitions('app.events') "), "0");
+    for days in [0, 1, 4, 20, 40, 58] {
+        s.query(&format!("INSERT INTO app.events (id, at) VALUES ({days}, now() + interval '{days} days')")).unwrap();
+    }
+    // And back: the months stay, days are made where they end.
+    s.query("CALL eventkit.manage_partitions('app.events', premake => 120)").unwrap();
+    assert_eq!(value(&s, gaps), "0");
+    s.query("INSERT INTO app.events (id, at) VALUES (100, now() + interval '100 days')").unwrap();
+}
+
+#[test]
+fn maintain_makes_the_rest_that_another_time_zone_leaves() {
+    let (_db, s) = open(EVENTS);
+    s.query("CALL eventkit.manage_partitions('app.events', premake => 1)").unwrap();
+    s.query("UPDATE eventkit.partition_settings SET time_zone = 'Asia/Tokyo', premake = 3").unwrap();
+    let planned = value(&s, "SELECT count(*) FROM eventkit.plan_maintain() WHERE statement ~ 'ATTACH PARTITION'");
+    assert!(
+        number(
+            &s,
+            "SELECT count(*) FROM eventkit.partition_health WHERE parent IS NOT NULL AND hint = 'CALL eventkit.maintain()'"
+        ) > 0
+    );
+    s.query("CALL eventkit.maintain()").unwrap();
+    let made = value(
+        &s,
+        "SELECT string_agg(partitions || coalesce(message, ''), ' ') FROM eventkit.run_history WHERE action = 'premake'",
+    );
+    assert_eq!(made, planned);
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.upcoming_partitions('app.events')"), "0");
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_gaps('app.events')"), "0");
+    assert_eq!(
+        lines(&s, "SELECT what, hint FROM eventkit.partition_health WHERE parent IS NOT NULL"),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn the_retention_counts_from_the_end_of_a_period_by_the_parents_clocks() {
         assert_eq!(expired("2024-03-01 00:00:00+09"), "1", "{table}");
         assert_eq!(expired("2024-03-02 00:00:00+09"), "2", "{table}");
     }
-    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.expired_partitions('t', 'infinity')"), "2");
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.expired_partitions('t', clock_timestamp())"), "2");
     assert_eq!(value(&s, "SELECT count(*) FROM eventkit.expired_partitions('t', '-infinity')"), "0");
 }
 
@@ -812,4 +812,36 @@ fn the_last_partition_that_has_a_waiting_key_is_kept_and_planned_so() {
     let heard = call(&s);
     assert!(heard.contains("WARNING: partition e_20240103 is kept: foreign key waits waits to be that of"), "{heard}");
     assert_eq!(left(&s), "e_20240103 e_20240104 e_20240105 e_20240106");
+}
+
+#[test]
+fn what_is_in_use_or_ahead_is_never_called_old() {
+    let (_db, s) = open("CREATE TABLE e (at timestamptz) PARTITION BY RANGE (at)");
+    s.query("CALL eventkit.manage_partitions('e', premake => 2, retention => '1 day', on_expiry => 'drop')").unwrap();
+    let all = value(&s, "SELECT count(*) FROM eventkit.partitions");
+    for call in [
+        "CALL eventkit.drop_old_partitions('e', now() + interval '1 day')",
+        "CALL eventkit.drop_old_partitions('e', 'infinity')",
+        "SELECT * FROM eventkit.plan_drop_old_partitions('e', now() + interval '1 day')",
+        "SELECT * FROM eventkit.expired_partitions('e', now() + interval '1 day')",
+    ] {
+        let refused = fails(&s, call);
+        assert!(refused.sqlstate == "22023" && refused.message.contains("\"older_than\""), "{refused}");
+        assert!(refused.detail.is_some() && refused.hint.is_some(), "{refused}");
+    }
+    // As of next year more is made; what is in use today stays.
+    assert_eq!(
+        value(
+            &s,
+            "SELECT count(*) FROM eventkit.plan_maintain(now() + interval '1 year') WHERE statement ~ '^(DROP|ALTER TABLE .* DETACH)'"
+        ),
+        "0"
+    );
+    s.query("CALL eventkit.maintain(now() + interval '1 year')").unwrap();
+    assert_eq!(
+        value(&s, "SELECT count(*) FROM eventkit.partitions WHERE from_time < now() + interval '100 days'"),
+        all
+    );
+    s.query("CALL eventkit.drop_old_partitions('e', clock_timestamp()); CALL eventkit.drop_old_partitions('e', now())")
+        .unwrap();
 }

@@ -82,6 +82,7 @@ const SUBJECTS: [(&str, &[&str]); 10] = [
             "periods_left",
             "check_backfill",
             "backfill_left_behind",
+            "stray_captures",
             "backfill_differences",
             "partition_range",
             "drop_old_partitions",

@@ -45,6 +45,8 @@ SELECT jsonb_build_object(
       UNION ALL SELECT r.typname FROM pg_type r WHERE r.typnamespace = p.relnamespace AND r.typname ~ '_changes$'
       UNION ALL SELECT f.proname FROM pg_proc f WHERE f.pronamespace = p.relnamespace AND f.proname ~ '_changes$'
       UNION ALL SELECT regexp_replace(g.tgname, '_(delete|insert|move|truncate)$', '') FROM pg_trigger g WHERE g.tgrelid = c.oid) t),
+  'strays', (SELECT coalesce(jsonb_agg(format('%I.%I', s.schema, s.name)), '[]') FROM eventkit.stray_captures(c.oid) s),
+  'finished_at', (SELECT to_char(b.finished_at, 'YYYY-MM-DD HH24:MI:SS "UTC"') FROM eventkit.backfills b WHERE b.source = $1::oid AND b.parent = $2::oid),
   'changes', (
     SELECT jsonb_build_object(
       'schema', ln.nspname,

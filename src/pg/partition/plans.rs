@@ -158,7 +158,7 @@ fn plan_attach_partition(
 }
 
 plan_function! {
-/// The steps of `manage_partitions`, without doing them: the settings, then the periods from now to `premake` ahead that no partition meets.
+/// The steps of `manage_partitions`, without doing them: the settings, then the periods from now to `premake` ahead that lack a partition.
 ///
 /// Takes what the procedure takes. Takes no lock but `ACCESS SHARE`. Raises what `plan::key_of` and `settings::check` raise.
 r#"
@@ -213,7 +213,7 @@ fn plan_manage_partitions(
     let target = Target::of(table, parent)?;
     let now = catalog::now()?;
     for period in target.periods(now, target.horizon(now, premake)?)? {
-        if target.meeting(&period)?.first.is_none() {
+        if !target.meeting(&period)?.covered {
             steps.push(Step::commit(target.parent.qualified()));
             // What stands in the way of one period stops neither the settings nor the other periods.
             steps.extend(target.create(&period).unwrap_or_else(|e| vec![Step::nothing(period.label, e.to_string())]));

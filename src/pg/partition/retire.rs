@@ -23,7 +23,7 @@ fn expired(target: &Target, limit: TimestampWithTimeZone) -> Result<Vec<Oid>> {
 }
 
 /// The instant before which partitions are expired: the one given, or that of the parent's retention as of another
-/// instant. Raises `55000` for a parent that has none.
+/// instant, at most now. Raises `55000` for a parent that has none, `22023` for a limit that is still to come.
 fn limit(
     parent: Oid,
     target: &Target,
@@ -31,10 +31,14 @@ fn limit(
     as_of: Option<TimestampWithTimeZone>,
 ) -> Result<TimestampWithTimeZone> {
     if let Some(limit) = older_than {
+        if catalog::one::<bool>("SELECT $1 > clock_timestamp()", &[limit.into()])? == Some(true) {
+            return Err(error::limit_to_come(&target.parent.qualified()));
+        }
         return Ok(limit);
     }
+    // What is made ahead as of a later time is no reason to lose what is in use today.
     let told = catalog::one::<TimestampWithTimeZone>(
-        "SELECT (coalesce($2, statement_timestamp()) AT TIME ZONE s.time_zone - s.retention) AT TIME ZONE s.time_zone \
+        "SELECT (least($2, statement_timestamp()) AT TIME ZONE s.time_zone - s.retention) AT TIME ZONE s.time_zone \
          FROM eventkit.partition_settings s WHERE s.parent = $1",
         &[parent.into(), as_of.into()],
     )?;
@@ -44,7 +48,8 @@ fn limit(
 /// The partitions of a parent that are wholly before a limit, in order of time; never the default partition.
 ///
 /// Takes the parent, the limit (NULL: by the parent's retention), and the instant that the retention counts from (NULL:
-/// now). A walk over numbers. Raises what `plan::key_of` raises, `55000` for a parent without a retention.
+/// now; a later one counts as now). A walk over numbers. Raises what `plan::key_of` raises, `55000` for a parent without a retention, `22023` for a
+/// limit that is still to come.
 #[pg_extern(sql = r#"
 CREATE FUNCTION eventkit.expired_partitions(parent regclass, older_than timestamptz DEFAULT NULL, as_of timestamptz DEFAULT NULL)
 RETURNS SETOF regclass

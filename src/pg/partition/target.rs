@@ -33,7 +33,7 @@ pub struct Meeting {
 }
 
 impl Target {
-    /// Reads a parent. Raises `42P01` when it is gone and what [`plan::key_of`] raises.
+    /// Reads a parent. Raises `42P01` when it is gone and what [`plan::clock_key_of`] raises.
     pub fn read(table: Oid) -> Result<Self> {
         Self::of(table, catalog::parent(table)?)
     }
@@ -42,14 +42,14 @@ impl Target {
     /// partition is taken, the look is due. What is attached meanwhile the server's attach finds itself.
     pub fn read_free(table: Oid) -> Result<Self> {
         let parent = catalog::parent(table)?;
-        plan::key_of(&parent)?;
+        plan::clock_key_of(&parent)?;
         let clock = catalog::clock_of(&parent);
         Ok(Self { parent, placed: Vec::new(), clock })
     }
 
     /// The same with a snapshot that was changed, to see what would be.
     pub fn of(table: Oid, parent: Parent) -> Result<Self> {
-        let placed = catalog::placed(table, plan::key_of(&parent)?);
+        let placed = catalog::placed(table, plan::clock_key_of(&parent)?);
         let clock = catalog::clock_of(&parent);
         Ok(Self { parent, placed, clock })
     }

@@ -56,6 +56,24 @@ impl Bound {
         self.from < other.to && other.from < self.to
     }
 
+    /// The parts of it that none of the others shares, in order. O(n log n).
+    #[must_use]
+    pub fn free_of(self, others: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut met: Vec<Self> = others.filter(|other| other.overlaps(self)).collect();
+        met.sort_unstable_by_key(|other| other.from);
+        let (mut free, mut reached) = (Vec::new(), self.from);
+        for other in met {
+            if other.from > reached {
+                free.push(Self { from: reached, to: other.from });
+            }
+            reached = reached.max(other.to);
+        }
+        if reached < self.to {
+            free.push(Self { from: reached, to: self.to });
+        }
+        free
+    }
+
     /// The comparisons with both limits, joined as they must be; `None` without a limit.
     fn sides(self, key: &Key, with_from: &str, with_to: &str) -> Result<Option<String>> {
         let column = identifier(&key.column);
@@ -121,6 +139,22 @@ mod tests {
             "FOR VALUES FROM ('2024-02-28 18:15:00+00') TO ('2024-02-29 18:15:00+00')"
         );
         assert_eq!(text(KeyType::Timestamp), "FOR VALUES FROM ('2024-02-29 00:00:00') TO ('2024-03-01 00:00:00')");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_free_is_what_no_other_shares(
+            from in 0_i64..20, length in 1_i64..20, others in proptest::collection::vec((0_i64..40, 1_i64..8), 0..6)
+        ) {
+            let bound = Bound { from, to: from + length };
+            let others: Vec<Bound> = others.iter().map(|(from, length)| Bound { from: *from, to: from + length }).collect();
+            let free = bound.free_of(others.iter().copied());
+            let within = |time: i64, of: &[Bound]| of.iter().any(|b| b.from <= time && time < b.to);
+            for time in 0..60 {
+                prop_assert_eq!(within(time, &free), within(time, &[bound]) && !within(time, &others), "{}", time);
+            }
+            prop_assert!(free.windows(2).all(|pair| pair[0].to < pair[1].from), "{:?}", free);
+        }
     }
 
     #[test]

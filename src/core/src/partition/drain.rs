@@ -41,6 +41,11 @@ pub fn period(
     deferred: &[String],
     copy_first: bool,
 ) -> Result<Vec<Step>> {
+    let rests = plan::rests(parent, period)?;
+    if let ([_, _, ..], Some(other)) = (rests.as_slice(), parent.partitions.first()) {
+        // Rows that go to several partitions are no one step.
+        return Err(error::overlap(&period.label, &other.qualified(), &parent.qualified()));
+    }
     let steps = plan::create(parent, period, Found { default_rows: 0, ..found })?;
     let Some(default) = parent.default_partition().filter(|_| steps.iter().all(|s| s.statement.is_some())) else {
         return Ok(vec![Step::nothing(parent.qualified(), format!("no row of {} to move", period.label))]);
@@ -50,7 +55,7 @@ pub fn period(
     }
     let key = key_of(parent)?;
     let inside = Bound::of(period, key).inside(key)?;
-    let child = qualified(&parent.schema, &partition_name(parent, period));
+    let child = qualified(&parent.schema, &partition_name(parent, rests.first().unwrap_or(period)));
     let columns: Vec<String> = parent.columns.iter().filter(|c| !c.generated).map(|c| identifier(&c.name)).collect();
     let columns = columns.join(", ");
     let (order, age) = (identifier(&key.column), "OPERATOR(pg_catalog.>) pg_catalog.age(pg_catalog.current_setting(");

@@ -145,6 +145,20 @@ pub fn no_retention(table: &str) -> Error {
     )
 }
 
+/// `22023`: partitions that hold the present time, or a later one, are not old.
+#[must_use]
+pub fn limit_to_come(table: &str) -> Error {
+    error(
+        Condition::InvalidParameterValue,
+        "argument \"older_than\" is still to come".into(),
+        format!("Partitions of {table} for the present time and later would be retired."),
+        format!(
+            "Name a time that has passed: CALL eventkit.drop_old_partitions('{}', now() - interval '90 days'). What is to go all the same: ALTER TABLE … DETACH PARTITION.",
+            table.replace('\'', "''")
+        ),
+    )
+}
+
 /// `42804`: the statement run for an owner gives no text.
 #[must_use]
 pub fn no_text(cause: &str) -> Error {
@@ -213,12 +227,15 @@ pub fn unknown_unit(found: &str) -> Error {
 
 /// `22023`: a number as a key whose unit is not known.
 #[must_use]
-pub fn unit_missing(column: &str) -> Error {
+pub fn unit_missing(column: &str, table: &str) -> Error {
     error(
         Condition::InvalidParameterValue,
         format!("argument \"key_unit\": key {column} is a bigint whose unit is not known"),
         "It may count seconds, milliseconds, microseconds or nanoseconds since 1970.".into(),
-        "Say which: CALL eventkit.manage_partitions('app.events', key_unit => 'ms'), or 's', 'us', 'ns'.".into(),
+        format!(
+            "Say which: CALL eventkit.manage_partitions('{}', key_unit => 'ms'), or 's', 'us', 'ns'.",
+            table.replace('\'', "''")
+        ),
     )
 }
 
@@ -364,6 +381,20 @@ pub fn overlap(period: &str, partition: &str, parent: &str) -> Error {
         format!(
             "See the bounds with: SELECT * FROM eventkit.partitions WHERE partition = '{}'::regclass.",
             partition.replace('\'', "''")
+        ),
+    )
+}
+
+/// `42P17`: a period that is copied has partitions for a part of its times.
+#[must_use]
+pub fn covered_in_part(period: &str, partition: &str, parent: &str) -> Error {
+    error(
+        Condition::InvalidObjectDefinition,
+        format!("{partition} is the partition of a part of {period} in {parent}"),
+        "It was made for another period or time zone. The rest has none, and a period is copied as a whole or not at all.".into(),
+        format!(
+            "Give {parent} the settings back that it was made with (manage_partitions), or drop the partitions within the period: SELECT * FROM eventkit.partitions WHERE parent = '{}'::regclass; then call again.",
+            parent.replace('\'', "''")
         ),
     )
 }

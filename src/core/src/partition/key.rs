@@ -1,5 +1,6 @@
 //! The column that a parent is partitioned by: its type, its values as times and times as its values.
 
+use super::bound::Bound;
 use super::error;
 use super::name::{identifier, literal};
 use super::period::{Period, text};
@@ -120,6 +121,18 @@ impl Key {
         if self.key_type.is_shown() { (period.shown_from, period.shown_to) } else { (period.from, period.to) }
     }
 
+    /// A period of which a part of its range is left, with the ending of that part's name. O(1).
+    #[must_use]
+    pub fn cut(&self, period: &Period, rest: Bound, digits: String) -> Period {
+        let mut period = Period { digits, ..period.clone() };
+        if self.key_type.is_shown() {
+            (period.shown_from, period.shown_to) = (rest.from, rest.to);
+        } else {
+            (period.from, period.to) = (rest.from, rest.to);
+        }
+        period
+    }
+
     /// A time as a quoted text without a type, read alike under every `DateStyle` and `TimeZone`. Raises `22008` for a
     /// time that the type cannot hold, `22023` for one between two of its values. O(1).
     pub fn value(&self, micros: i64) -> Result<String> {
@@ -144,7 +157,7 @@ impl Key {
                 Some(KeyUnit::Ns) => {
                     micros.checked_mul(1_000).ok_or_else(|| error::time_out_of_range(micros))?.to_string()
                 }
-                None => return Err(error::unit_missing(&identifier(&self.column))),
+                None => return Err(error::unit_missing(&identifier(&self.column), "…")),
             },
             KeyType::Uuid => {
                 let milliseconds = whole(1_000)?;
@@ -178,7 +191,7 @@ impl Key {
             (KeyType::Bigint, Some(KeyUnit::Ms)) => format!("{column} OPERATOR(pg_catalog.*) 1000::pg_catalog.int8"),
             (KeyType::Bigint, Some(KeyUnit::Us)) => column,
             (KeyType::Bigint, Some(KeyUnit::Ns)) => format!("{column} OPERATOR(pg_catalog./) 1000::pg_catalog.int8"),
-            (KeyType::Bigint, None) => return Err(error::unit_missing(&column)),
+            (KeyType::Bigint, None) => return Err(error::unit_missing(&column, "…")),
             (KeyType::Uuid, _) => format!(
                 "('x' OPERATOR(pg_catalog.||) pg_catalog.substr(pg_catalog.replace({column}::pg_catalog.text, '-', ''), 1, 12))\
                  ::pg_catalog.bit(48)::pg_catalog.int8 OPERATOR(pg_catalog.*) 1000::pg_catalog.int8"

@@ -14,7 +14,7 @@ pub use adopt::adopt;
 use super::backfill;
 use super::bound::Bound;
 use super::error;
-use super::key::Key;
+use super::key::{Key, KeyType};
 use super::name::{identifier, qualified, suffixed};
 use super::period::Period;
 use super::snapshot::{Parent, Partition, Refusal, Source};
@@ -73,6 +73,15 @@ pub fn key_of(parent: &Parent) -> Result<&Key> {
     parent.key.as_ref().ok_or_else(|| error::unsupported_key(&table, "unknown"))
 }
 
+/// The same, of a key that tells the time. Raises `22023` besides, for a number whose unit is not known. O(1).
+pub fn clock_key_of(parent: &Parent) -> Result<&Key> {
+    let key = key_of(parent)?;
+    if key.key_type == KeyType::Bigint && key.unit.is_none() {
+        return Err(error::unit_missing(&identifier(&key.column), &parent.qualified()));
+    }
+    Ok(key)
+}
+
 /// The query that counts the rows of a range in the default partition; `None` without one. Errors as [`key_of`]. O(1).
 pub fn default_rows_query(parent: &Parent, bound: Bound) -> Result<Option<String>> {
     let key = key_of(parent)?;
@@ -81,10 +90,11 @@ pub fn default_rows_query(parent: &Parent, bound: Bound) -> Result<Option<String
     Ok(Some(format!("SELECT pg_catalog.count(*) FROM {} WHERE {range}", default)))
 }
 
-/// The steps that make and attach an empty partition for a period; one step without a statement when it exists.
+/// The steps that make and attach an empty partition for a period, or for each part of one that other partitions have left, as after
+/// a change of the period's length; one step without a statement when it exists.
 ///
-/// Raises what [`key_of`] raises, `42P07` for a stranger with the partition's name, `42P17` for an overlap, `23514`
-/// when the default partition holds rows of the period. Linear in columns, indexes and grants; no lock.
+/// Raises what [`key_of`] raises, `42P07` for a stranger with the partition's name, `42P17` for a period that lies within a longer
+/// partition, `23514` when the default partition holds rows of the period. Linear in columns, indexes and grants; no lock.
 pub fn create(parent: &Parent, period: &Period, found: Found) -> Result<Vec<Step>> {
     let bound = Bound::of(period, key_of(parent)?);
     if let Some(same) = parent.partitions.iter().find(|p| !p.odd && p.bound == bound) {
@@ -92,21 +102,49 @@ pub fn create(parent: &Parent, period: &Period, found: Found) -> Result<Vec<Step
         let reason = format!("partition {name} of {} holds {} already", parent.qualified(), period.label);
         return Ok(vec![Step::nothing(name, reason)]);
     }
-    if let Some(other) = overlapping(parent, bound) {
-        return Err(error::overlap(&period.label, &other.qualified(), &parent.qualified()));
+    let Some(other) = overlapping(parent, bound) else { return period_steps(parent, None, period, found) };
+    let table = parent.qualified();
+    let rests = rests(parent, period)?;
+    if rests.is_empty() {
+        let own = partition_name(parent, period);
+        if !parent.partitions.iter().any(|p| p.bound.overlaps(bound) && p.name == own) {
+            return Err(error::overlap(&period.label, &other.qualified(), &table));
+        }
+        let reason = format!("partitions of {table} hold all of {} already", period.label);
+        return Ok(vec![Step::nothing(table, reason)]);
     }
-    period_steps(parent, None, period, found)
+    let mut steps = Vec::new();
+    for rest in rests {
+        let found = Found { name_taken: found.name_taken && rest.digits == period.digits, ..found };
+        steps.extend(period_steps(parent, None, &rest, found)?);
+    }
+    Ok(steps)
 }
 
-/// The steps that move a period of the source into a partition of its own; one step without a statement when a
-/// partition covers a part of the period already. For a parent that is published the rows come after the attach, so that they are sent.
+/// The parts of a period that no partition holds, in order, each with an ending of its own for names: that of the period, then with
+/// numbers. The period itself when no partition meets it. Errors as [`key_of`]. O(partitions that meet it, squared).
+pub fn rests(parent: &Parent, period: &Period) -> Result<Vec<Period>> {
+    let key = key_of(parent)?;
+    let bound = Bound::of(period, key);
+    let mut digits = (1_u32..)
+        .map(|n| if n == 1 { period.digits.clone() } else { format!("{}_{n}", period.digits) })
+        .filter(|digits| !parent.partitions.iter().any(|p| p.name == suffixed(&parent.name, digits)));
+    let free = bound.free_of(parent.partitions.iter().map(|p| p.bound));
+    Ok(free.into_iter().zip(&mut digits).map(|(rest, digits)| key.cut(period, rest, digits)).collect())
+}
+
+/// The steps that move a period of the source into a partition of its own; one step without a statement when
+/// partitions cover the period already. For a parent that is published the rows come after the attach, so that they are sent.
 ///
-/// Raises what [`create`] raises (but for the overlap) and what [`backfill::copied_columns`] raises. Linear as [`create`]; no lock.
+/// Raises what [`create`] raises, and what [`backfill::copied_columns`] raises. Linear as [`create`]; no lock.
 pub fn backfill_period(parent: &Parent, source: &Source, period: &Period, found: Found) -> Result<Vec<Step>> {
     let bound = Bound::of(period, key_of(parent)?);
     backfill::copied_columns(parent, source)?;
     if let Some(other) = overlapping(parent, bound) {
         let name = other.qualified();
+        if !bound.free_of(parent.partitions.iter().map(|p| p.bound)).is_empty() {
+            return Err(error::covered_in_part(&period.label, &name, &parent.qualified()));
+        }
         let reason = format!("{} is left as it is: partition {name} of {} covers it", period.label, parent.qualified());
         return Ok(vec![Step::nothing(name, reason)]);
     }

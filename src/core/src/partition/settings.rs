@@ -60,7 +60,7 @@ pub struct Rest {
 /// anything else, and values outside of their documented sets. O(1).
 pub fn steps(parent: &Parent, told: &Settings, rest: &Rest) -> Result<Vec<Step>> {
     let (key, length) = (key_of(parent)?, told.length()?);
-    check(key, length, rest)?;
+    check(key, &parent.qualified(), length, rest)?;
     let interval = |(months, days, micros): (i32, i32, i64)| {
         literal(&format!("{months} months {days} days {micros} microseconds")) + "::pg_catalog.interval"
     };
@@ -87,13 +87,13 @@ pub fn steps(parent: &Parent, told: &Settings, rest: &Rest) -> Result<Vec<Step>>
     Ok(vec![Step::unseen(statement, parent.qualified(), "the settings that later calls go by; a row of its own")])
 }
 
-fn check(key: &Key, length: Length, rest: &Rest) -> Result<()> {
+fn check(key: &Key, table: &str, length: Length, rest: &Rest) -> Result<()> {
     let column = identifier(&key.column);
     if key.key_type == KeyType::Date && !length.is_whole_days() {
         return Err(error::period_of_date(&column));
     }
     match (key.key_type, key.unit) {
-        (KeyType::Bigint, None) => return Err(error::unit_missing(&column)),
+        (KeyType::Bigint, None) => return Err(error::unit_missing(&column, table)),
         (KeyType::Bigint, Some(_)) | (_, None) => {}
         (_, Some(_)) => return Err(error::unit_unwanted(&column)),
     }

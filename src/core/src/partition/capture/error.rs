@@ -109,6 +109,38 @@ pub fn nothing(from: &str, table: &str) -> Error {
     )
 }
 
+/// `55000`: all is done already.
+#[must_use]
+pub fn finished(from: &str, table: &str, at: &str) -> Error {
+    error(
+        Condition::ObjectNotInPrerequisiteState,
+        format!("the backfill from {from} into {table} was finished at {at}"),
+        "Nothing has been captured since then: there is nothing left to apply.",
+        format!(
+            "Nothing is to be done. Whether the source was written to afterwards show: SELECT * FROM eventkit.backfill_differences({}, {}).",
+            literal(from),
+            literal(table)
+        ),
+    )
+}
+
+/// `55000`: triggers on the source without a backfill.
+#[must_use]
+pub fn stray(from: &str, table: &str, function: &str) -> Error {
+    error(
+        Condition::ObjectNotInPrerequisiteState,
+        format!("argument \"source\": {from} has the triggers of a capture that no backfill knows"),
+        &format!(
+            "They call {function}(). The table that they note changes in was dropped, or the extension was, or the database was restored without its rows."
+        ),
+        format!(
+            "Remove them: CALL eventkit.abandon_backfill({0}, {1}); what changed meanwhile is not known: drop the partitions of {table} that were copied already, then: CALL eventkit.backfill({0}, {1}).",
+            literal(from),
+            literal(table)
+        ),
+    )
+}
+
 /// `22023`: no such way to verify.
 #[must_use]
 pub fn unknown_verify(found: &str) -> Error {

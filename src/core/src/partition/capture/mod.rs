@@ -41,6 +41,12 @@ pub struct Capture {
     pub taken: Vec<String>,
     /// The table of changes, when a backfill of this pair has one.
     pub changes: Option<Changes>,
+    /// Trigger functions of captures on the source whose table of changes no backfill has, or that is gone: quoted, qualified names.
+    #[serde(default)]
+    pub strays: Vec<String>,
+    /// When a backfill of this pair was finished.
+    #[serde(default)]
+    pub finished_at: Option<String>,
 }
 
 /// A column by which rows are told apart.
@@ -75,6 +81,13 @@ pub struct Changes {
     pub triggers: Vec<String>,
     /// Whether its function is there.
     pub has_function: bool,
+    /// Whether the table itself is there.
+    #[serde(default = "is_there")]
+    pub has_table: bool,
+}
+
+const fn is_there() -> bool {
+    true
 }
 
 impl Changes {
@@ -105,10 +118,13 @@ impl Capture {
     pub fn changes(&self, parent: &Parent, source: &Source) -> Result<&Changes> {
         let (table, from) = (parent.qualified(), source.qualified());
         match &self.changes {
-            Some(changes) if changes.finished => Err(error::nothing(&from, &table)),
-            Some(changes) if changes.whole => Ok(changes),
-            Some(changes) => Err(error::broken(&from, &table, &changes.qualified())),
-            None => Err(error::nothing(&from, &table)),
+            Some(changes) if changes.whole && !changes.finished => Ok(changes),
+            Some(changes) if !changes.finished => Err(error::broken(&from, &table, &changes.qualified())),
+            _ => Err(match (self.strays.first(), &self.finished_at) {
+                (Some(stray), _) => error::stray(&from, &table, stray),
+                (None, Some(at)) => error::finished(&from, &table, at),
+                (None, None) => error::nothing(&from, &table),
+            }),
         }
     }
 }
@@ -121,7 +137,7 @@ impl Capture {
 /// taken after the transaction of these steps has been committed. So a change is either visible to each of them, or noted.
 ///
 /// Raises what [`copied_columns`] raises, `42809` for a source that has no triggers, `42501` for a caller without the rights of its
-/// owner or a parent of another owner, `55000` for a source without a key and for a capture that somebody took apart. Linear in the number of columns.
+/// owner or a parent of another owner, `55000` for a source without a key, for a capture that somebody took apart and for the triggers of one that no backfill knows. Linear in the number of columns.
 pub fn install(parent: &Parent, source: &Source, capture: &Capture) -> Result<Vec<Step>> {
     copied_columns(parent, source)?;
     let (table, from) = (parent.qualified(), source.qualified());
@@ -139,6 +155,9 @@ pub fn install(parent: &Parent, source: &Source, capture: &Capture) -> Result<Ve
     }
     if capture.key.is_empty() {
         return Err(error::without_key(&from, &table));
+    }
+    if let Some(stray) = capture.strays.first() {
+        return Err(error::stray(&from, &table, stray));
     }
     let mut steps = match &capture.changes {
         // What a call of finish_backfill has left makes room.
@@ -218,7 +237,8 @@ pub fn install(parent: &Parent, source: &Source, capture: &Capture) -> Result<Ve
         (0, "AFTER UPDATE OR DELETE", ("FOR EACH ROW", "'old'")),
         (1, "AFTER INSERT", ("FOR EACH ROW", "'new'")),
         (2, "AFTER UPDATE", (&*format!("FOR EACH ROW WHEN ({})", moved.join(" OR ")), "'new'")),
-        (3, "BEFORE TRUNCATE", ("FOR EACH STATEMENT", "")),
+        // Says nothing of a row; but so the server knows that the triggers need the table, and refuses to drop it.
+        (3, "BEFORE TRUNCATE", (&*format!("FOR EACH STATEMENT WHEN (NULL::{changes} IS NULL)"), "")),
     ] {
         steps.push(Step::locking(
             format!(
@@ -518,12 +538,14 @@ fn remove(from: &str, changes: &Changes) -> Vec<Step> {
             "used by nobody now",
         ));
     }
-    steps.push(Step::locking(
-        format!("DROP TABLE {}", changes.qualified()),
-        Lock::AccessExclusive,
-        changes.qualified(),
-        "used by nobody now, but for whoever counts what waits",
-    ));
+    if changes.has_table {
+        steps.push(Step::locking(
+            format!("DROP TABLE {}", changes.qualified()),
+            Lock::AccessExclusive,
+            changes.qualified(),
+            "used by nobody now, but for whoever counts what waits",
+        ));
+    }
     steps
 }
 

@@ -54,12 +54,15 @@ fn capture() -> Capture {
         always: vec!["id".into()],
         taken: Vec::new(),
         changes: None,
+        strays: Vec::new(),
+        finished_at: None,
     }
 }
 
 fn made(whole: bool) -> Changes {
     let (schema, name) = ("new".into(), "e_changes".into());
-    Changes { schema, name, whole, finished: false, triggers: vec!["a".into(), "b".into()], has_function: true }
+    let triggers = vec!["a".into(), "b".into()];
+    Changes { schema, name, whole, finished: false, triggers, has_function: true, has_table: true }
 }
 
 fn beginnings(steps: &[Step]) -> Vec<String> {
@@ -117,10 +120,31 @@ fn what_cannot_be_captured() {
     assert_eq!(state(&|_, _, c| c.inherited = true), "0A000");
     assert_eq!(state(&|_, _, c| c.key.clear()), "55000");
     assert_eq!(state(&|_, _, c| c.changes = Some(made(false))), "55000");
+    assert_eq!(state(&|_, _, c| c.strays = vec!["new.e_changes".into()]), "55000");
     assert!(apply(&parent(), &source(), &capture(), batch(true, false)).is_err());
     let mut standing = capture();
     standing.changes = Some(made(true));
     assert!(install(&parent(), &source(), &standing).unwrap().is_empty());
+}
+
+#[test]
+fn why_there_is_nothing_to_apply_is_told() {
+    let mut without = capture();
+    let message = |c: &Capture| c.changes(&parent(), &source()).unwrap_err();
+    assert!(message(&without).hint.as_deref().unwrap().starts_with("Begin one"));
+    without.finished_at = Some("2024-01-02 03:04:05 UTC".into());
+    let finished = message(&without);
+    assert!(finished.message.contains("was finished at 2024-01-02 03:04:05 UTC"));
+    assert!(!finished.hint.as_deref().unwrap().contains("eventkit.backfill("));
+    without.strays = vec!["new.e_changes".into()];
+    assert!(message(&without).hint.as_deref().unwrap().contains("abandon_backfill"));
+}
+
+#[test]
+fn what_is_gone_is_not_dropped_again() {
+    let mut gone = made(false);
+    gone.has_table = false;
+    assert_eq!(beginnings(&remove("s", &gone)), ["LOCK TABLE", "DROP TRIGGER", "DROP TRIGGER", "DROP FUNCTION"]);
 }
 
 #[test]

@@ -268,6 +268,43 @@ fn the_same_day_is_no_op_and_an_overlap_is_named() {
 }
 
 #[test]
+fn the_rest_of_a_period_gets_a_partition_and_is_not_backfilled_for_the_whole() {
+    for key_type in [KeyType::Date, KeyType::Timestamptz] {
+        let mut p = parent("s", "e", key_type);
+        let month = Calendar::new(Length::Months(1), &Utc).of_shown(19_782 * 86_400_000_000).unwrap();
+        let bound = Bound::of(&leap_day(), key_of(&p).unwrap());
+        p.partitions = vec![partition("s", "x", bound)];
+        let steps = create(&p, &month, Found::default()).unwrap();
+        let attached =
+            steps.iter().filter_map(|s| s.statement.as_ref()).find(|s| s.contains("ATTACH PARTITION")).unwrap();
+        assert!(
+            attached.contains("\"e_202402\" FOR VALUES FROM ('2024-02-01") && attached.contains("TO ('2024-02-29"),
+            "{attached}"
+        );
+        let refused = backfill_period(&p, &source(&["id", "at"]), &month, Found::default()).unwrap_err();
+        assert_eq!(refused.condition.sqlstate(), "42P17");
+        assert!(refused.message.contains("\"s\".\"x\"") && refused.message.contains("2024-02"), "{}", refused.message);
+        // Once it is there nothing is left to do.
+        let rest = Bound { from: Bound::of(&month, key_of(&p).unwrap()).from, to: bound.from };
+        p.partitions.push(partition("s", "e_202402", rest));
+        p.partitions[0].bound.to = i64::MAX;
+        let again = create(&p, &month, Found { name_taken: true, default_rows: 0 }).unwrap();
+        assert_eq!((again.len(), again[0].statement.clone()), (1, None));
+        // Two rests have two names, and neither that of a partition.
+        let endings = |p: &Parent| rests(p, &month).unwrap().into_iter().map(|r| r.digits).collect::<Vec<_>>();
+        p.partitions[0].bound = Bound { from: bound.from - 86_400_000_000, to: bound.from };
+        p.partitions[1].bound.to = bound.from - 86_400_000_000;
+        assert_eq!(endings(&p), ["202402_2"]);
+        p.partitions.pop();
+        assert_eq!(endings(&p), ["202402", "202402_2"]);
+        let two = create(&p, &month, Found::default()).unwrap();
+        let made: Vec<&String> =
+            two.iter().filter_map(|s| s.statement.as_ref()).filter(|s| s.starts_with("CREATE TABLE")).collect();
+        assert!(made.len() == 2 && made[0].contains("\"e_202402\"") && made[1].contains("\"e_202402_2\""), "{made:?}");
+    }
+}
+
+#[test]
 fn refusals_have_a_state_a_detail_and_a_hint() {
     let base = || parent("s", "e", KeyType::Date);
     let with = |change: fn(&mut Parent)| {
