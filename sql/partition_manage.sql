@@ -89,15 +89,16 @@ AS $$
 DECLARE
   alone CONSTANT pg_catalog.bool := NOT eventkit.in_transaction_block();
   missing pg_catalog.jsonb;
-  one pg_catalog.record;
+  one pg_catalog.jsonb;
 BEGIN
   PERFORM eventkit.write_partition_settings(parent, period, time_zone, premake, retention, on_expiry, expired_schema, key_unit, archive_with);
   IF alone THEN
     COMMIT;
   END IF;
   missing := (SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(m)) FROM eventkit.missing_partitions(parent) m);
-  FOR one IN SELECT m.* FROM pg_catalog.jsonb_to_recordset(missing) m (period pg_catalog.timestamp, free pg_catalog.bool) LOOP
-    PERFORM eventkit.try_partition(parent, one.period, one.free, lock_timeout, caller_search_path);
+  FOR one IN SELECT e.value FROM pg_catalog.jsonb_array_elements(missing) e LOOP
+    PERFORM eventkit.try_partition(parent, (one OPERATOR(pg_catalog.->>) 'period')::pg_catalog.timestamp,
+      (one OPERATOR(pg_catalog.->) 'free')::pg_catalog.bool, lock_timeout, caller_search_path);
     IF alone THEN
       COMMIT;
     END IF;

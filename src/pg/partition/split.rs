@@ -277,7 +277,12 @@ fn parts(target: &Target, wide: &Placed, named: &Partition, captured: bool) -> R
             add(suffixed(&parent.name, "newer"), "newer".into(), i64::MAX)?
         } else {
             let period = target.period_of_key(at)?;
-            add(plan::partition_name(parent, &period), period.digits.clone(), Bound::of(&period, key).to.min(end))?
+            let whole = Bound::of(&period, key);
+            // Where the wide partition ends within a period, the rest of that may have its name.
+            let others = catalog::partitions(&target.placed, whole)?;
+            let free = plan::endings(&parent.name, &others, &period).next();
+            let digits = free.unwrap_or_else(|| period.digits.clone());
+            add(suffixed(&parent.name, &digits), digits, whole.to.min(end))?
         };
     }
     Ok(parts)

@@ -126,11 +126,19 @@ pub fn create(parent: &Parent, period: &Period, found: Found) -> Result<Vec<Step
 pub fn rests(parent: &Parent, period: &Period) -> Result<Vec<Period>> {
     let key = key_of(parent)?;
     let bound = Bound::of(period, key);
-    let mut digits = (1_u32..)
-        .map(|n| if n == 1 { period.digits.clone() } else { format!("{}_{n}", period.digits) })
-        .filter(|digits| !parent.partitions.iter().any(|p| p.name == suffixed(&parent.name, digits)));
     let free = bound.free_of(parent.partitions.iter().map(|p| p.bound));
-    Ok(free.into_iter().zip(&mut digits).map(|(rest, digits)| key.cut(period, rest, digits)).collect())
+    Ok(free
+        .into_iter()
+        .zip(endings(&parent.name, &parent.partitions, period))
+        .map(|(rest, digits)| key.cut(period, rest, digits))
+        .collect())
+}
+
+/// The endings of names of a parent's partitions that none of these has, for parts of a period: its own, then with numbers.
+pub fn endings<'a>(parent: &'a str, others: &'a [Partition], period: &'a Period) -> impl Iterator<Item = String> + 'a {
+    (1_u32..)
+        .map(|n| if n == 1 { period.digits.clone() } else { format!("{}_{n}", period.digits) })
+        .filter(|digits| !others.iter().any(|other| other.name == suffixed(parent, digits)))
 }
 
 /// The steps that move a period of the source into a partition of its own; one step without a statement when
