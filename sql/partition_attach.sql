@@ -1,6 +1,23 @@
 -- attach_partition: a table that somebody filled becomes a partition. Each transaction of the plan is committed; what
 -- fails takes back the CHECKs and foreign keys that it added.
 
+CREATE FUNCTION eventkit.proves_bound("constraint" oid) RETURNS boolean
+STABLE PARALLEL SAFE COST 100 LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT k.contype = 'c' AND CASE k.conname
+    WHEN 'partition_bound' THEN cardinality(k.conkey) = 1
+      AND (e.told = format('(%I IS NOT NULL)', a.attname) OR starts_with(e.told, format('((%1$I IS NOT NULL) AND (%1$I ', a.attname)))
+    WHEN 'partition_not_null' THEN regexp_replace(e.told, '("([^"]|"")*"|[^ ()"]+) IS NOT NULL|AND|[() ]', '', 'g') = ''
+    ELSE false END
+  FROM pg_constraint k LEFT JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+  CROSS JOIN LATERAL (SELECT pg_get_expr(k.conbin, k.conrelid) AS told) e
+  WHERE k.oid = $1
+$$;
+
+COMMENT ON FUNCTION eventkit.proves_bound(oid) IS
+'Tells whether a constraint is a CHECK by which attach_partition or convert_table proves a bound, by its name and by what it says. SELECT eventkit.proves_bound(k.oid) FROM pg_constraint k WHERE k.conrelid = ''app.events_20240101''::regclass';
+
 CREATE FUNCTION eventkit.abandon_attach(child regclass, lock_timeout interval DEFAULT '2 seconds') RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
@@ -11,7 +28,7 @@ BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($2), true);
   SELECT array_agg(format('ALTER TABLE %I.%I DROP CONSTRAINT %I', n.nspname, c.relname, k.conname)) INTO statements
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE k.conrelid = child AND (k.contype = 'c' AND k.conname IN ('partition_bound', 'partition_not_null')
+    WHERE k.conrelid = child AND (eventkit.proves_bound(k.oid)
       OR k.contype = 'f' AND k.conparentid = 0 AND obj_description(k.oid, 'pg_constraint') = 'waits for eventkit.attach_partition');
   IF statements IS NOT NULL THEN
     PERFORM eventkit.execute_with_retries(statements);
@@ -26,6 +43,27 @@ $$;
 
 COMMENT ON FUNCTION eventkit.abandon_attach(regclass, interval) IS
 'Drops the CHECKs and foreign keys that an attach_partition or convert_table which was stopped has added to a table; warns when it cannot. SELECT eventkit.abandon_attach(''app.events_20240101'')';
+
+CREATE FUNCTION eventkit.with_unfit_rows(failure jsonb, child regclass) RETURNS jsonb
+VOLATILE PARALLEL UNSAFE COST 100 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  told text;
+BEGIN
+  IF failure ->> 'state' = '23514' THEN
+    SELECT format('See the rows that do not fit with: SELECT * FROM %s WHERE (%s) IS NOT TRUE LIMIT 10; give them another key or place, then call again.',
+        child, pg_get_expr(k.conbin, k.conrelid)) INTO told
+      FROM pg_constraint k
+      -- The server names the constraint behind the table.
+      WHERE k.conrelid = child AND eventkit.proves_bound(k.oid) AND strpos(failure ->> 'message', format('"%s"', k.conname)) > 0;
+  END IF;
+  RETURN CASE WHEN told IS NULL THEN failure ELSE failure || jsonb_build_object('hint', told) END;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.with_unfit_rows(jsonb, regclass) IS
+'Adds to a failure of try_plan the query that shows the rows of a table which break the CHECK that was to prove its bound. SELECT eventkit.with_unfit_rows(NULL, ''app.june'')';
 
 CREATE FUNCTION eventkit.warn_unsent_rows(parent regclass, child regclass) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -103,6 +141,7 @@ BEGIN
     IF failure IS NOT NULL THEN
       IF alone THEN
         COMMIT;
+        failure := eventkit.with_unfit_rows(failure, child);
         PERFORM eventkit.abandon_attach(child, lock_timeout);
         COMMIT;
         PERFORM eventkit.release_session_lock(what);

@@ -62,6 +62,7 @@ BEGIN
     phase := '{}';
     COMMIT;
     IF failure IS NOT NULL THEN
+      failure := eventkit.with_unfit_rows(failure, "table");
       PERFORM eventkit.abandon_attach("table", lock_timeout);
       COMMIT;
       PERFORM eventkit.release_session_lock(what);

@@ -191,7 +191,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.drain_default(regclass, int, interval) IS
-'Moves rows out of the default partition into partitions of their own, the newest period first, a transaction a period; nobody sees a row twice or not at all, and who writes waits for a moment. Periods with more than batch_rows rows are copied before that moment. CALL eventkit.drain_default(''app.events'')';
+'Moves rows out of the default partition into partitions of their own, the newest period first, a transaction a period; nobody sees a row twice or not at all (but an older snapshot of a REPEATABLE READ transaction that reads the table for the first time behind it), and who writes waits for a moment. Periods with more than batch_rows rows are copied before that moment. CALL eventkit.drain_default(''app.events'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.drain_default(regclass, int, interval) FROM PUBLIC;
 

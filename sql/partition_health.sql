@@ -51,7 +51,10 @@ BEGIN
     SELECT 'critical', format('%I has the name of the partition for %s and is none', u.partition_name, u.period),
       format('ALTER TABLE %I.%I RENAME TO …', n.nspname, u.partition_name)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL eventkit.upcoming_partitions(parent) u
-    WHERE c.oid = parent AND u.taken ORDER BY u.period;
+    WHERE c.oid = parent AND u.taken
+      -- The copies of a split are told of with what they are copies of.
+      AND NOT EXISTS (SELECT FROM pg_class o WHERE o.relnamespace = n.oid AND o.relname = u.partition_name AND starts_with(obj_description(o.oid, 'pg_class'), 'filled by eventkit from "'))
+    ORDER BY u.period;
   -- Between. What lies before the retention would be retired as soon as it is made.
   SELECT a.atttypid IN ('date'::regtype, 'timestamp'::regtype) INTO shown
     FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] WHERE p.partrelid = parent;
@@ -86,7 +89,7 @@ BEGIN
       -- Without a retention only what was begun is ended.
       format('CALL eventkit.drop_old_partitions(%L%s)', parent, CASE WHEN told.retention IS NULL THEN ', ''-infinity''' END)
     FROM eventkit.partition_departures d
-    WHERE d.parent = parent AND d.begun_at < statement_timestamp() - interval '1 hour'
+    WHERE d.parent = parent AND NOT eventkit.holds_session_lock(NULL, eventkit.advisory_lock_key(format('retire %s', parent::oid)))
       AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = d.partition AND i.inhparent = parent AND NOT i.inhdetachpending)
     ORDER BY d.partition;
   RETURN QUERY
@@ -187,12 +190,12 @@ AS $$
       format('constraint partition_bound is left on %s, whose attach or conversion was stopped: rows outside of the bound are refused', c.oid::regclass),
       format('SELECT eventkit.abandon_attach(%L)', c.oid::regclass)
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid AND c.relkind = 'r' AND NOT c.relispartition
-    WHERE k.conname = 'partition_bound' AND k.contype = 'c'
+    WHERE k.conname = 'partition_bound' AND k.contype = 'c' AND eventkit.proves_bound(k.oid)
       -- The copies of a split are told of with what they are copies of.
       AND NOT starts_with(coalesce(obj_description(c.oid, 'pg_class'), ''), 'filled by eventkit from "')
     UNION ALL
-    SELECT p.partrelid::regclass, format('change %s', c.oid), 'critical', format('the conversion of %s was stopped: it gets no later partitions', p.partrelid::regclass),
-      format('CALL eventkit.convert_table(%L, %L)', p.partrelid::regclass, a.attname)
+    SELECT p.partrelid::regclass, format('change %s', c.oid), 'critical', format('%s is converted and not managed: it gets no later partitions', p.partrelid::regclass),
+      format('CALL eventkit.manage_partitions(%L)', p.partrelid::regclass)
     FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid JOIN pg_partitioned_table p ON p.partrelid = i.inhparent
     JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
     WHERE c.relispartition AND c.relname ~ '_adopted$' AND starts_with(pg_get_expr(c.relpartbound, c.oid), 'FOR VALUES FROM (MINVALUE) TO')
@@ -207,11 +210,15 @@ AS $$
       AND NOT EXISTS (SELECT FROM eventkit.partition_settings s WHERE s.parent = k.conrelid OR s.parent = (SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = k.conrelid LIMIT 1))
     -- What grows with each write.
     UNION ALL
-    SELECT p.partrelid::regclass, format('change %s', p.partrelid), 'warning',
-      format('changes of %s are captured for a %s that was stopped', t.tgrelid::regclass, CASE p.partrelid WHEN t.tgrelid THEN 'unpartition_table' ELSE 'split_partition' END),
-      CASE p.partrelid WHEN t.tgrelid THEN format('CALL eventkit.unpartition_table(%L)', p.partrelid::regclass)
+    SELECT coalesce(p.partrelid, t.tgrelid)::regclass, format('change %s', coalesce(p.partrelid, t.tgrelid)), CASE WHEN s.whole THEN 'warning' ELSE 'critical' END,
+      CASE WHEN NOT s.whole THEN format('the capture of changes of %s is not whole: who writes to it may get an error', t.tgrelid::regclass)
+        WHEN p.partrelid IS NULL THEN format('changes of %s are captured, which is a partition no more', t.tgrelid::regclass)
+        ELSE format('changes of %s are captured for a call of %s that was stopped', t.tgrelid::regclass, CASE p.partrelid WHEN t.tgrelid THEN 'unpartition_table' ELSE 'split_partition' END) END,
+      CASE WHEN NOT s.whole OR p.partrelid IS NULL THEN format('SELECT eventkit.stop_capture(%L)', t.tgrelid::regclass)
+        WHEN p.partrelid = t.tgrelid THEN format('CALL eventkit.unpartition_table(%L)', p.partrelid::regclass)
         ELSE format('CALL eventkit.split_partition(%L, %L)', p.partrelid::regclass, t.tgrelid::regclass) END
-    FROM pg_trigger t LEFT JOIN pg_inherits i ON i.inhrelid = t.tgrelid JOIN pg_partitioned_table p ON p.partrelid IN (t.tgrelid, i.inhparent)
+    FROM pg_trigger t LEFT JOIN pg_inherits i ON i.inhrelid = t.tgrelid LEFT JOIN pg_partitioned_table p ON p.partrelid IN (t.tgrelid, i.inhparent)
+    CROSS JOIN LATERAL eventkit.capture_state(t.tgrelid) s
     WHERE t.tgname = 'eventkit_capture' AND t.tgparentid = 0
     UNION ALL
     SELECT b.parent, eventkit.backfill_lock(b.source, b.parent), 'warning', format('changes of %s are captured for a backfill that began %s', b.source, b.began_at),

@@ -6,12 +6,15 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   DELETE FROM eventkit.partition_settings s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.parent);
-  DELETE FROM eventkit.partition_departures d WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = d.parent);
+  DELETE FROM eventkit.partition_departures d WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = d.parent)
+    -- What is a partition again after a day is one that somebody has attached again.
+    OR d.begun_at < statement_timestamp() - interval '1 day'
+      AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = d.partition AND i.inhparent = d.parent AND NOT i.inhdetachpending);
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.sweep_dropped_parents() IS
-'Removes the settings of dropped parents and the departures of their partitions; manage_partitions, unmanage_partitions and maintain do so. SELECT eventkit.sweep_dropped_parents()';
+'Removes the settings of dropped parents, the departures of their partitions and of those that were attached again; manage_partitions, unmanage_partitions and maintain do so. SELECT eventkit.sweep_dropped_parents()';
 
 CREATE FUNCTION eventkit.write_partition_settings(
   parent regclass, period interval, time_zone text, premake int, retention interval, on_expiry text, expired_schema name, key_unit text,

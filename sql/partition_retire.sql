@@ -301,7 +301,12 @@ BEGIN
   SELECT d.* INTO begun FROM eventkit.partition_departures d WHERE d.partition = partition AND d.parent = parent;
   IF begun.partition IS NULL THEN
     RETURN 'detached';
-  ELSIF EXISTS (SELECT FROM pg_class c WHERE c.oid = partition AND NOT c.relispartition) THEN
+  END IF;
+  -- Who has said otherwise since it was begun has the last word: the table stays, detached.
+  IF begun.on_expiry <> 'detach' AND begun.on_expiry IS DISTINCT FROM (SELECT s.on_expiry FROM eventkit.partition_settings s WHERE s.parent = parent) THEN
+    begun.on_expiry := 'detach';
+  END IF;
+  IF EXISTS (SELECT FROM pg_class c WHERE c.oid = partition AND NOT c.relispartition) THEN
     planned := ARRAY(SELECT p FROM eventkit.plan_expired_table(partition, begun.on_expiry, begun.expired_schema, begun.archived_since IS NOT NULL) p ORDER BY p.step);
     IF begun.on_expiry = 'drop' AND begun.archived_since IS NOT NULL THEN
       -- Who has rights in the table may write to it by its name until it is locked. What was written since the hook is archived
@@ -351,7 +356,9 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
   failure := jsonb_build_object('state', SQLSTATE, 'message', SQLERRM);
-  RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('%s: %s', failing, SQLERRM), DETAIL = detail, HINT = hint;
+  RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('%s: %s', failing, SQLERRM),
+    DETAIL = coalesce(nullif(detail, ''), format('It was done for %s with the rights of its owner.', parent)),
+    HINT = coalesce(nullif(hint, ''), 'Remove the cause, then call again.');
 END
 $$;
 
@@ -472,7 +479,7 @@ END
 $$;
 
 COMMENT ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) IS
-'Retires the partitions that are wholly before a time (NULL: by the parent''s retention): detached, dropped or moved as its on_expiry says, after the archive procedure, if there is one, has got each (again, when rows may have come between). Keeps the default partition and what a foreign key needs, and warns. Call again to end what was interrupted. CALL eventkit.drop_old_partitions(''app.events'', ''2024-01-01'')';
+'Retires the partitions that are wholly before a time (NULL: by the parent''s retention): detached, dropped or moved as its on_expiry says, after the archive procedure, if there is one, has got each (again, when rows may have come between). Keeps the default partition and what a foreign key needs, and warns. Call again to end what was interrupted; where on_expiry was changed since, or the parent is not managed any more, a table that is detached already stays. CALL eventkit.drop_old_partitions(''app.events'', ''2024-01-01'')';
 
 REVOKE EXECUTE ON PROCEDURE eventkit.drop_old_partitions(regclass, timestamptz, regprocedure, interval) FROM PUBLIC;
 

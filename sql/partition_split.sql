@@ -46,7 +46,7 @@ BEGIN
       RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
         MESSAGE = format('change %s in %s does not fit the rows of %s', change.seq, changes, part),
         DETAIL = 'A row that was taken away is not in the copy: somebody changed the copy, or its source past its triggers.',
-        HINT = 'Give it up, then call again: SELECT eventkit.stop_capture(…) with the table whose rows are copied.';
+        HINT = 'Give it up, then call again: SELECT eventkit.stop_capture(b) FROM pg_trigger t, regclass(t.tgrelid) b WHERE t.tgname = ''eventkit_capture'' AND t.tgparentid = 0.';
     END IF;
     EXECUTE format('DELETE FROM %s WHERE seq = $1', changes) USING change.seq;
     applied := applied + 1;
@@ -58,7 +58,7 @@ $$;
 COMMENT ON FUNCTION eventkit.apply_captured(regclass, regclass, name, text) IS
 'Applies the captured changes of a range to the copy of its rows, in their order, and returns how many; split_partition calls it. SELECT eventkit.apply_captured(''app.visits_changes'', ''app.visits'', ''at'', ''"at" IS NOT NULL'')';
 
-CREATE FUNCTION eventkit.capture_state("table" regclass, OUT captured boolean, OUT log regclass, OUT function regprocedure, OUT whole boolean)
+CREATE FUNCTION eventkit.capture_state("table" regclass, OUT captured boolean, OUT log regclass, OUT function regprocedure, OUT whole boolean, OUT named text)
 VOLATILE PARALLEL UNSAFE COST 1000 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -66,20 +66,22 @@ DECLARE
   state record;
 BEGIN
   -- The triggers on its partitions are copies of its own.
-  SELECT t.oid, t.tgfoid, l.oid AS log, l.oid IS NOT NULL
+  SELECT t.oid, t.tgfoid, l.oid AS log, l.named, l.oid IS NOT NULL
+      -- It names the table of changes: with another name or schema nothing can be written any more.
+      AND strpos(p.prosrc, format('INSERT INTO "%s"."%s" ', replace(l.schema, '"', '""'), replace(l.name, '"', '""'))) > 0
       AND 2 = (SELECT count(*) FROM pg_trigger o WHERE o.tgrelid = c.oid AND o.tgfoid = t.tgfoid AND o.tgname IN ('eventkit_capture', 'eventkit_truncate')
         -- All is made in one transaction: what was changed since shows another one. Only a dump is restored in several.
         AND o.tgenabled = 'A' AND (o.xmin = p.xmin OR p.xmin::text <> l.xmin::text))
       AND NOT EXISTS (SELECT FROM pg_trigger o WHERE o.tgparentid = t.oid AND o.tgenabled <> 'A') AS whole
     INTO state
     FROM pg_class c
-    JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('eventkit_capture', 'eventkit_truncate') AND t.tgparentid = 0
     JOIN pg_proc p ON p.oid = t.tgfoid
+    -- By the type of its column, whatever the table is called now.
     LEFT JOIN LATERAL (
-      SELECT r.oid, a.xmin FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind = 'r' AND r.relowner = c.relowner
-      WHERE a.atttypid = c.reltype AND a.attname = 'changed'
-        AND obj_description(r.oid, 'pg_class') = format('changes captured by eventkit from "%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
+      SELECT r.oid, a.xmin, rn.nspname AS schema, r.relname AS name, substr(obj_description(r.oid, 'pg_class'), 35) AS named
+      FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind = 'r' AND r.relowner = c.relowner JOIN pg_namespace rn ON rn.oid = r.relnamespace
+      WHERE a.atttypid = c.reltype AND a.attname = 'changed' AND starts_with(obj_description(r.oid, 'pg_class'), 'changes captured by eventkit from "')
       ORDER BY r.oid LIMIT 1) l ON true
     WHERE c.oid = "table"
     ORDER BY t.tgname LIMIT 1;
@@ -87,11 +89,12 @@ BEGIN
   log := state.log;
   function := state.tgfoid;
   whole := coalesce(state.whole, false);
+  named := state.named;
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.capture_state(regclass) IS
-'Tells whether changes of a table are captured for a split_partition or unpartition_table, where they are kept, by which function, and whether nobody has touched it since. SELECT * FROM eventkit.capture_state(''app.taps'')';
+'Tells whether changes of a table are captured for a split_partition or unpartition_table, where they are kept, by which function, whether nobody has touched it since, and what the table was called then. SELECT * FROM eventkit.capture_state(''app.taps'')';
 
 CREATE FUNCTION eventkit.copies_of("table" regclass) RETURNS SETOF regclass
 VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10 LANGUAGE plpgsql
@@ -103,7 +106,8 @@ BEGIN
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objsubid = 0
-      AND starts_with(d.description, format('filled by eventkit from "%s"."%s":', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""')))
+      AND starts_with(d.description, format('filled by eventkit from %s:',
+        coalesce((SELECT s.named FROM eventkit.capture_state(c.oid) s), format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""')))))
     -- Anybody may write such a description on a table of his own.
     JOIN pg_class o ON o.oid = d.objoid AND o.relkind = 'r' AND NOT o.relispartition AND o.relowner = c.relowner
     WHERE c.oid = "table"
@@ -196,6 +200,46 @@ $$;
 COMMENT ON FUNCTION eventkit.expect_partitions(regclass, regclass, text[]) IS
 'Raises an error when a parent has lost partitions that were copied, told as oid/relfilenode, or got others with rows that are not in the copy; unpartition_table calls it under its locks. SELECT eventkit.expect_partitions(''app.events'', ''app.events'', ''{}'')';
 
+CREATE FUNCTION eventkit.structure_of(parent regclass) RETURNS text
+VOLATILE PARALLEL UNSAFE COST 1000 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- Without what a split changes itself (foreign keys), what a rename of a table changes, and numbers that a dump does not keep.
+  RETURN md5(concat_ws(' ',
+    (SELECT jsonb_agg(jsonb_build_array(a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated, o.collname,
+        CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END) ORDER BY a.attnum)
+      FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum LEFT JOIN pg_collation o ON o.oid = a.attcollation
+      WHERE a.attrelid = parent AND a.attnum > 0 AND NOT a.attisdropped),
+    (SELECT jsonb_agg(pg_get_constraintdef(k.oid) ORDER BY pg_get_constraintdef(k.oid) COLLATE "C")
+      FROM pg_constraint k WHERE k.conrelid = parent AND k.contype IN ('c', 'p', 'u', 'x')),
+    (SELECT jsonb_agg(x.shape ORDER BY x.shape) FROM (
+      SELECT jsonb_build_array(i.indkey::text, i.indisunique, i.indnkeyatts, i.indoption::text, m.amname, pg_get_expr(i.indexprs, i.indrelid), pg_get_expr(i.indpred, i.indrelid),
+          to_jsonb(i) ->> 'indnullsnotdistinct', (SELECT jsonb_agg(p.opcname ORDER BY u.place) FROM unnest(i.indclass::oid[]) WITH ORDINALITY u (class, place) JOIN pg_opclass p ON p.oid = u.class)) AS shape
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam WHERE i.indrelid = parent AND i.indisvalid) x)));
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.structure_of(regclass) IS
+'Tells a text that another state of the columns, constraints and indexes of a table has not. SELECT eventkit.structure_of(''app.visits'')';
+
+CREATE FUNCTION eventkit.expect_structure(parent regclass, source regclass, structure text) RETURNS void
+VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF eventkit.structure_of(parent) IS DISTINCT FROM structure THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('%s was altered since rows of %s were copied', parent, source),
+      DETAIL = 'Its columns, constraints or indexes are not those of the copies.',
+      HINT = format('Begin anew: SELECT eventkit.stop_capture(%L); then call again.', source);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION eventkit.expect_structure(regclass, regclass, text) IS
+'Raises an error when the columns, constraints or indexes of a parent are not those that the copies of a partition''s rows were made like; split_partition calls it under its locks. SELECT eventkit.expect_structure(''app.visits'', ''app.visits'', eventkit.structure_of(''app.visits''))';
+
 CREATE FUNCTION eventkit.stop_capture("table" regclass, lock_timeout interval DEFAULT '2 seconds') RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
@@ -203,9 +247,17 @@ AS $$
 DECLARE
   state record;
   statements text[];
+  changing CONSTANT bigint := eventkit.advisory_lock_key(format('change %s',
+    coalesce((SELECT i.inhparent FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'p' WHERE i.inhrelid = "table"), "table"::oid)));
 BEGIN
   PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting($2), true);
   PERFORM eventkit.check_owner("table", 'table');
+  IF NOT pg_try_advisory_xact_lock(changing) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+      MESSAGE = format('another session is copying the rows of %s', "table"),
+      DETAIL = 'What it has copied so far would be lost.',
+      HINT = 'See it with: SELECT pid, query FROM pg_stat_activity WHERE query ~* ''eventkit.(split_partition|unpartition_table)''; end that session first: SELECT pg_terminate_backend(pid).';
+  END IF;
   SELECT s.* INTO state FROM eventkit.capture_state("table") s;
   statements := ARRAY(
     SELECT format('DROP TRIGGER %I ON %s', t.tgname, "table") FROM pg_trigger t

@@ -302,6 +302,10 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("refuse_transaction_block", "s", "u", 1.0, true),
     // Write.
     ("abandon_attach", "v", "u", 100.0, false),
+    ("proves_bound", "s", "s", 100.0, false),
+    ("with_unfit_rows", "v", "u", 100.0, false),
+    ("structure_of", "v", "u", 1000.0, false),
+    ("expect_structure", "v", "u", 100.0, false),
     ("advance_sequence", "v", "u", 100.0, false),
     ("begin_departure", "v", "u", 100.0, false),
     ("remember_session_lock", "v", "u", 1.0, true),

@@ -451,3 +451,14 @@ fn a_foreign_key_that_may_not_be_made_or_gains_nothing_is_left_to_the_attach() {
     );
     s.query("RESET ROLE").unwrap();
 }
+
+#[test]
+fn what_a_crash_would_empty_is_not_attached_to_what_it_would_not() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL) PARTITION BY RANGE (at); CREATE UNLOGGED TABLE filled (LIKE e); INSERT INTO filled VALUES (1, '2024-01-01 12:00Z')",
+    );
+    let refused = fails(&s, CALL);
+    assert!(refused.sqlstate == "55000" && refused.hint.unwrap().contains("SET LOGGED"));
+    s.query("CREATE UNLOGGED TABLE other PARTITION OF e FOR VALUES FROM ('2025-01-01') TO ('2025-01-02')").unwrap();
+    s.query(CALL).unwrap();
+}

@@ -852,3 +852,67 @@ fn an_owner_without_more_rights_and_writers_with_fewer() {
     assert_eq!(left_over(&s), "2", "the adopted partition and its index");
     as_guest.query("INSERT INTO e (at, name) VALUES (now(), 'guest')").unwrap();
 }
+
+#[test]
+fn a_rule_that_came_after_the_conversion_is_not_lost_on_the_way_back() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)); CREATE TABLE seen (id int); INSERT INTO e VALUES (1, now())",
+    );
+    s.query("CALL eventkit.convert_table('e', 'at')").unwrap();
+    s.query("CREATE RULE told AS ON INSERT TO e DO ALSO INSERT INTO seen VALUES (new.id)").unwrap();
+    let refused = fails(&s, "CALL eventkit.unpartition_table('e')");
+    assert!(refused.sqlstate == "0A000" && refused.message.contains("rule told"), "{refused}");
+    s.query("DROP RULE told ON e").unwrap();
+    s.query("CALL eventkit.unpartition_table('e')").unwrap();
+}
+
+#[test]
+fn a_constraint_of_somebody_elses_is_not_taken_for_the_proof() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL, CONSTRAINT partition_bound CHECK (id >= 0)); INSERT INTO e VALUES (1, now());
+         CREATE TABLE p (id int, at timestamptz NOT NULL) PARTITION BY RANGE (at)",
+    );
+    assert_eq!(lines(&s, "SELECT * FROM eventkit.check_unfinished()"), Vec::<String>::new());
+    s.query("SELECT eventkit.abandon_attach('e')").unwrap();
+    for call in
+        ["convert_table('e', 'at')", "attach_partition('p', 'e', now() - interval '9 days', now() + interval '9 days')"]
+    {
+        let refused = fails(&s, &format!("CALL eventkit.{call}"));
+        assert!(
+            refused.message.contains("partition_bound") && refused.hint.unwrap().contains("RENAME CONSTRAINT"),
+            "{call}"
+        );
+    }
+    assert_eq!(fails(&s, "INSERT INTO e VALUES (-1, now())").sqlstate, "23514");
+    // Its own proof is known by what it says, whatever the column is called.
+    s.query("DROP TABLE e; CREATE TABLE e (id int, \"At \"\"x\" timestamptz)").unwrap();
+    for (check, ours) in [
+        ("\"At \"\"x\" IS NOT NULL", "t"),
+        ("\"At \"\"x\" IS NOT NULL AND \"At \"\"x\" < '2024-01-01'", "t"),
+        ("\"At \"\"x\" IS NOT NULL AND \"At \"\"x\" >= '2023-01-01' AND \"At \"\"x\" < '2024-01-01'", "t"),
+        ("\"At \"\"x\" > '2023-01-01'", "f"),
+        ("id IS NOT NULL OR \"At \"\"x\" IS NOT NULL", "f"),
+    ] {
+        s.query(&format!("ALTER TABLE e ADD CONSTRAINT partition_bound CHECK ({check})")).unwrap();
+        assert_eq!(
+            value(&s, "SELECT eventkit.proves_bound(oid) FROM pg_constraint WHERE conname = 'partition_bound'"),
+            ours,
+            "{check}"
+        );
+        s.query("ALTER TABLE e DROP CONSTRAINT partition_bound").unwrap();
+    }
+}
+
+#[test]
+fn rows_without_a_place_can_be_looked_at() {
+    let (_db, s) = open("CREATE TABLE e (id int, at timestamptz); INSERT INTO e VALUES (1, NULL), (2, now())");
+    let refused = fails(&s, "CALL eventkit.convert_table('e', 'at')");
+    assert_eq!(refused.sqlstate, "23514", "{refused}");
+    let hint = refused.hint.unwrap();
+    let query = &hint[hint.find("SELECT ").unwrap()..hint.find(';').unwrap()];
+    assert_eq!(lines(&s, query), ["1|NULL"], "{hint}");
+    assert_eq!(
+        lines(&s, "SELECT conname FROM pg_constraint WHERE conrelid = 'e'::regclass AND contype = 'c'"),
+        Vec::<String>::new()
+    );
+}

@@ -145,6 +145,7 @@ fn what_was_archived_before_a_dump_is_not_taken_for_archived() {
     let (_db, s) = open(
         "CREATE TABLE e (id bigint, at timestamptz) PARTITION BY RANGE (at); CREATE TABLE old AS SELECT 1 AS id; CREATE TABLE archived (id bigint);
          CREATE PROCEDURE hook(partition regclass) LANGUAGE plpgsql AS $$ BEGIN EXECUTE format('INSERT INTO archived SELECT id FROM %s', partition); END $$;
+         INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry) VALUES ('e', '1 day', 'UTC', 0, 'drop');
          INSERT INTO eventkit.partition_departures (partition, parent, on_expiry, archive, archived_since, archived_as, begun_at)
          VALUES ('old', 'e', 'drop', 'public.hook(regclass)', (pg_current_xact_id()::text::bigint + 1000000)::text::xid, 1, now())",
     );

@@ -313,7 +313,7 @@ fn what_a_stopped_call_has_left_is_told_and_mended_by_its_hint() {
     s.query(&format!("ALTER TABLE notes DROP CONSTRAINT of_order; TRUNCATE {table}")).unwrap();
     assert_eq!(
         unfinished(&s),
-        format!("{table}|critical|the conversion of public.{table} was stopped: it gets no later partitions")
+        format!("{table}|critical|public.{table} is converted and not managed: it gets no later partitions")
     );
     mend();
     s.query(&format!("INSERT INTO {table} SELECT n, now() - n * interval '1 day' FROM generate_series(1, 3) n"))
@@ -321,8 +321,9 @@ fn what_a_stopped_call_has_left_is_told_and_mended_by_its_hint() {
     // A split and a way back that were stopped before the exchange.
     let adopted = value(&s, "SELECT partition FROM eventkit.partitions WHERE from_time = '-infinity'");
     stopped(&db, &adopted, &format!("CALL eventkit.split_partition('{table}', lock_timeout => '1 minute')"));
-    let captured =
-        |of: &str, by: &str| format!("{table}|warning|changes of {of} are captured for a {by} that was stopped");
+    let captured = |of: &str, by: &str| {
+        format!("{table}|warning|changes of {of} are captured for a call of {by} that was stopped")
+    };
     assert_eq!(unfinished(&s), captured(&format!("public.{adopted}"), "split_partition"));
     mend();
     assert_eq!(value(&s, "SELECT count(*) FROM pg_class WHERE relname ~ '_adopted$'"), "0", "it was split");

@@ -845,3 +845,32 @@ fn what_is_in_use_or_ahead_is_never_called_old() {
     s.query("CALL eventkit.drop_old_partitions('e', clock_timestamp()); CALL eventkit.drop_old_partitions('e', now())")
         .unwrap();
 }
+
+#[test]
+fn who_changes_what_becomes_of_old_partitions_keeps_those_that_are_detached() {
+    let (_db, s) = open(&format!("{EVENTS} CREATE VIEW holds AS SELECT * FROM e_20240101"));
+    on_expiry(&s, "'drop', NULL");
+    let heard = call(&s);
+    assert!(heard.contains("e_20240101 is detached and not more"), "{heard}");
+    let health = "SELECT what FROM eventkit.partition_health WHERE what ~ 'interrupted'";
+    assert_eq!(lines(&s, health), ["the departure of public.e_20240101 was interrupted"]);
+    s.query("UPDATE eventkit.partition_settings SET on_expiry = 'detach'; DROP VIEW holds").unwrap();
+    assert_eq!(
+        lines(
+            &s,
+            "SELECT DISTINCT 1 FROM eventkit.plan_drop_old_partitions('e', '2024-01-04 00:00Z') WHERE statement ~ '^DROP'"
+        ),
+        Vec::<String>::new()
+    );
+    let heard = call(&s);
+    assert!(
+        heard.contains("e_20240101 of public.e: detached") || heard.contains("e_20240101 of e: detached"),
+        "{heard}"
+    );
+    assert_eq!(value(&s, "SELECT count(*) FROM e_20240101"), "1");
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "0");
+    // One that somebody has attached again is forgotten.
+    s.query("INSERT INTO eventkit.partition_departures (partition, parent, on_expiry, begun_at) VALUES ('e_20240105', 'e', 'drop', now() - interval '2 days')").unwrap();
+    s.query("SELECT eventkit.sweep_dropped_parents()").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.partition_departures"), "0");
+}

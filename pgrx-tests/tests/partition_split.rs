@@ -21,12 +21,14 @@ fn converted(setup: &str) -> (Database, Session) {
     (db, s)
 }
 
-/// A call that has copied all and finds no moment for the exchange.
+/// A call that has copied all and is ended while it waits for the exchange.
 fn stopped(db: &Database, s: &Session, call: &str) {
-    let reader = db.session("reader").unwrap();
-    reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
-    let refused = fails(s, &call.replace("')", "', lock_timeout => '5 milliseconds')"));
-    assert_eq!(refused.sqlstate, "55P03", "{refused}");
+    let (reader, victim) = (db.session("reader").unwrap(), db.session("victim").unwrap());
+    reader.query("SET search_path = public, app; BEGIN; SELECT count(*) FROM e").unwrap();
+    victim.run(&call.replace("')", "', lock_timeout => '1 minute')"));
+    wait::until_blocked(db.cluster, &victim).unwrap();
+    s.query(&format!("SELECT pg_terminate_backend({}, 10000)", victim.pid())).unwrap();
+    victim.join().unwrap_err();
     reader.query("COMMIT").unwrap();
 }
 
@@ -471,4 +473,184 @@ fn a_strangers_mark_is_not_believed() {
     s.query(SPLIT).unwrap();
     assert_eq!(value(&s, "SELECT count(*) || ' ' || count(DISTINCT tableoid) FROM e"), "5 5");
     assert_eq!(value(&s, "SELECT count(*) FROM theirs.t"), "0");
+}
+
+/// The command that a hint tells, up to its end.
+fn told(hint: &str) -> &str {
+    let at = hint.find("SELECT eventkit.").unwrap_or_else(|| panic!("no command in: {hint}"));
+    let end = hint[at..].find(')').unwrap_or_else(|| panic!("no end in: {hint}"));
+    &hint[at..=at + end]
+}
+
+#[test]
+fn copies_of_another_shape_than_the_parent_has_now_take_no_place() {
+    let shape = "CREATE TABLE e (id int, at timestamptz NOT NULL, v int NOT NULL, w int CONSTRAINT wpos CHECK (w > 0), secret text, PRIMARY KEY (id, at), CONSTRAINT e_u UNIQUE (v, at)); \
+         INSERT INTO e SELECT n, now() - n * interval '1 day', n, -n + 10, 'secret' FROM generate_series(0, 4) n";
+    for (ddl, then, is) in [
+        ("ALTER TABLE e DROP COLUMN secret; ALTER TABLE e ADD COLUMN secret text", "SELECT count(secret) FROM e", "0"),
+        (
+            "ALTER TABLE e RENAME v TO x; ALTER TABLE e RENAME w TO v; ALTER TABLE e RENAME x TO w",
+            "SELECT sum(v) - sum(w) FROM e",
+            "30",
+        ),
+        ("ALTER TABLE e ALTER v DROP NOT NULL", "INSERT INTO e (id, at, w) VALUES (9, now(), 1) RETURNING id", "9"),
+        (
+            "ALTER TABLE e DROP CONSTRAINT wpos",
+            "INSERT INTO e (id, at, v, w) VALUES (9, now(), 9, -1) RETURNING id",
+            "9",
+        ),
+        (
+            "ALTER TABLE e DROP CONSTRAINT e_u",
+            "INSERT INTO e (id, at, v, w) SELECT 9 + n, now(), 9, 1 FROM generate_series(0, 1) n RETURNING id",
+            "9",
+        ),
+        ("ALTER TABLE e ADD COLUMN more int", "SELECT count(*) - count(more) FROM e", "5"),
+        ("ALTER TABLE e ADD CONSTRAINT few CHECK (v < 100)", "SELECT count(*) FROM e", "5"),
+        ("CREATE INDEX e_w ON e (w)", "SELECT count(*) FROM e WHERE w > 0", "5"),
+    ] {
+        let (db, s) = converted(shape);
+        stopped(&db, &s, SPLIT);
+        s.query(ddl).unwrap();
+        let refused = fails(&s, SPLIT);
+        assert!(refused.sqlstate == "55000" && refused.message.contains("was altered since"), "{ddl}: {refused}");
+        s.query(told(refused.hint.as_deref().unwrap())).unwrap();
+        s.query(SPLIT).unwrap();
+        assert_eq!((value(&s, then).as_str(), left_over(&s).as_str()), (is, ""), "{ddl}");
+        assert!(number(&s, "SELECT count(*) FROM eventkit.partitions WHERE parent = 'e'::regclass") > 5);
+    }
+    // Under the locks of the exchange too, for what changes while rows are copied.
+    let (_db, s) = converted(shape);
+    let plan = lines(&s, "SELECT statement FROM eventkit.plan_split_partition('e') ORDER BY step");
+    let at = |text: &str| plan.iter().position(|statement| statement.contains(text)).unwrap();
+    assert!(at("ACCESS EXCLUSIVE MODE") < at("expect_structure") && at("expect_structure") < at("DETACH PARTITION"));
+    s.query("ALTER TABLE e DROP COLUMN secret").unwrap();
+    assert_eq!(fails(&s, &plan[at("expect_structure")]).sqlstate, "55000");
+}
+
+#[test]
+fn a_rename_in_the_middle_leaves_nothing_behind() {
+    let (db, s) = converted(DAYS);
+    stopped(&db, &s, SPLIT);
+    s.query("ALTER TABLE e RENAME TO ee; ALTER TABLE e_adopted RENAME TO old_rows; DELETE FROM ee WHERE id = 3; INSERT INTO ee VALUES (7, now() - interval '1 day', 'new')").unwrap();
+    s.query("CALL eventkit.split_partition('ee', 'old_rows')").unwrap();
+    assert_eq!(value(&s, "SELECT string_agg(id::text, '' ORDER BY id) FROM ee"), "01247");
+    assert_eq!((left_over(&s), value(&s, "SELECT to_regclass('old_rows')")), (String::new(), "NULL".into()));
+    s.query("ALTER TABLE ee RENAME TO e").unwrap();
+    stopped(&db, &s, PLAIN);
+    s.query("ALTER TABLE e RENAME TO ee; CALL eventkit.unmanage_partitions('ee')").unwrap();
+    s.query("CALL eventkit.unpartition_table('ee')").unwrap();
+    assert_eq!(
+        (value(&s, "SELECT string_agg(id::text, '' ORDER BY id) FROM ee"), left_over(&s)),
+        ("01247".into(), String::new())
+    );
+    // Given up after a rename.
+    let (db, s) = converted(DAYS);
+    stopped(&db, &s, SPLIT);
+    s.query("ALTER TABLE e RENAME TO ee; ALTER TABLE e_adopted RENAME TO old_rows").unwrap();
+    s.query("SELECT eventkit.stop_capture('old_rows')").unwrap();
+    assert_eq!(left_over(&s), "");
+    s.query("CALL eventkit.split_partition('ee')").unwrap();
+    assert_eq!((value(&s, "SELECT count(*) FROM ee"), left_over(&s)), ("5".into(), String::new()));
+}
+
+#[test]
+fn a_schema_that_is_renamed_in_the_middle_is_told_and_mended() {
+    let (db, s) = open(
+        "CREATE SCHEMA app; SET search_path = app; CREATE TABLE app.e (id int, at timestamptz, v text, PRIMARY KEY (id, at)); \
+         INSERT INTO app.e SELECT n, now() - n * interval '1 day' FROM generate_series(0, 4) n",
+    );
+    s.query("CALL eventkit.convert_table('app.e', 'at')").unwrap();
+    stopped(&db, &s, "CALL eventkit.split_partition('app.e')");
+    s.query("ALTER SCHEMA app RENAME TO app2; SET search_path = app2").unwrap();
+    assert_eq!(fails(&s, "INSERT INTO e VALUES (9, now())").sqlstate, "42P01");
+    let health = lines(&s, "SELECT level, what, hint FROM eventkit.check_unfinished()");
+    assert_eq!(
+        health,
+        [
+            "critical|the capture of changes of app2.e_adopted is not whole: who writes to it may get an error|SELECT eventkit.stop_capture('app2.e_adopted')"
+        ]
+    );
+    s.query("SELECT eventkit.stop_capture('app2.e_adopted')").unwrap();
+    s.query("INSERT INTO e VALUES (9, now())").unwrap();
+    s.query("CALL eventkit.split_partition('app2.e')").unwrap();
+    assert_eq!((value(&s, "SELECT count(*) FROM e"), left_over(&s)), ("6".into(), String::new()));
+}
+
+#[test]
+fn rows_that_come_late_to_the_oldest_partition_are_split_off_too() {
+    let (_db, s) = converted(DAYS);
+    s.query(SPLIT).unwrap();
+    for late in ["20 days", "40 days"] {
+        s.query(&format!("INSERT INTO e SELECT 100 + n, now() - interval '{late}' - n * interval '1 day' FROM generate_series(0, 2) n")).unwrap();
+        s.query(SPLIT).unwrap();
+        assert_eq!(left_over(&s), "");
+        assert_eq!(
+            value(&s, "SELECT count(DISTINCT tableoid) FROM e WHERE id >= 100 AND tableoid::regclass::text !~ 'older'"),
+            value(&s, "SELECT count(*) FROM e WHERE id >= 100"),
+            "{late}"
+        );
+    }
+    assert_eq!(value(&s, "SELECT count(*) FROM e"), "11");
+}
+
+#[test]
+fn a_partition_that_is_partitioned_itself_stays_so() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         CREATE TABLE twofold PARTITION OF e FOR VALUES FROM ('2024-01-01') TO ('2024-01-15') PARTITION BY LIST (id);
+         CREATE TABLE one PARTITION OF twofold FOR VALUES IN (1); INSERT INTO e VALUES (1, '2024-01-02'), (1, '2024-01-09')",
+    );
+    s.query(SPLIT).unwrap();
+    let refused = fails(&s, "CALL eventkit.split_partition('e', 'twofold')");
+    assert!(refused.sqlstate == "0A000" && refused.message.contains("partitioned itself"), "{refused}");
+    assert_eq!(value(&s, "SELECT count(*) FROM one"), "2");
+}
+
+#[test]
+fn a_split_that_goes_on_is_not_given_up_by_another() {
+    let (db, s) = converted(DAYS);
+    let reader = db.session("reader").unwrap();
+    reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+    s.run("CALL eventkit.split_partition('e', lock_timeout => '1 minute')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    let other = db.session("other").unwrap();
+    let refused = fails(&other, "SELECT eventkit.stop_capture('e_adopted')");
+    assert!(
+        refused.sqlstate == "55006" && refused.hint.as_deref().unwrap().contains("pg_terminate_backend"),
+        "{refused}"
+    );
+    reader.query("COMMIT").unwrap();
+    s.join().unwrap();
+    assert_eq!((value(&s, "SELECT count(*) FROM e"), left_over(&s)), ("5".into(), String::new()));
+}
+
+#[test]
+fn a_partition_that_is_detached_in_the_middle_is_told_with_the_way_out() {
+    let (db, s) = converted(DAYS);
+    stopped(&db, &s, SPLIT);
+    s.query("ALTER TABLE e DETACH PARTITION e_adopted").unwrap();
+    let health = lines(&s, "SELECT what, hint FROM eventkit.partition_health WHERE hint !~ 'maintenance|maintain'");
+    assert_eq!(
+        health,
+        [
+            "changes of public.e_adopted are captured, which is a partition no more|SELECT eventkit.stop_capture('public.e_adopted')"
+        ]
+    );
+    s.query("SELECT eventkit.stop_capture('public.e_adopted')").unwrap();
+    assert_eq!((value(&s, "SELECT count(*) FROM e_adopted"), left_over(&s)), ("5".into(), String::new()));
+}
+
+#[test]
+fn what_policies_hide_from_the_caller_is_said_before_anything_is_begun() {
+    let (db, s) = converted(DAYS);
+    s.query("CREATE ROLE hidden_from; GRANT ALL ON SCHEMA public TO hidden_from; ALTER TABLE e OWNER TO hidden_from; ALTER TABLE e_adopted OWNER TO hidden_from; \
+         GRANT USAGE ON SCHEMA eventkit TO hidden_from; GRANT EXECUTE ON ALL ROUTINES IN SCHEMA eventkit TO hidden_from; \
+         ALTER TABLE e_adopted ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY").unwrap();
+    let owner = db.session("owner").unwrap();
+    owner.query("SET ROLE hidden_from").unwrap();
+    let refused = fails(&owner, SPLIT);
+    assert!(refused.sqlstate == "42501" && refused.message.contains("row-level security hides rows"), "{refused}");
+    drop(owner);
+    assert_eq!(left_over(&s), "");
+    s.query("REASSIGN OWNED BY hidden_from TO CURRENT_USER; DROP OWNED BY hidden_from; DROP ROLE hidden_from").unwrap();
 }

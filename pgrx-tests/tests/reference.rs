@@ -301,7 +301,7 @@ const CAPTURED: &str = r#"
     CREATE TABLE app.taps (at timestamptz NOT NULL);
     CREATE TABLE app.taps_changes (seq bigint, added boolean, changed app.taps);
     COMMENT ON TABLE app.taps_changes IS 'changes captured by eventkit from "app"."taps"';
-    CREATE FUNCTION app.taps_capture() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE FUNCTION app.taps_capture() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO "app"."taps_changes" (added, changed) VALUES (true, NEW); RETURN NULL; END';
     CREATE TRIGGER eventkit_capture AFTER INSERT ON app.taps FOR EACH ROW EXECUTE FUNCTION app.taps_capture();
     CREATE TRIGGER eventkit_truncate BEFORE TRUNCATE ON app.taps EXECUTE FUNCTION app.taps_capture();
     ALTER TABLE app.taps ENABLE ALWAYS TRIGGER eventkit_capture, ENABLE ALWAYS TRIGGER eventkit_truncate"#;

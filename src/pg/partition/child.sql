@@ -82,7 +82,12 @@ SELECT (rights.facts || jsonb_build_object(
     WHERE p.conrelid = $2 AND p.contype = 'f' AND p.conparentid = 0 AND p.confrelid <> $2 AND p.convalidated
       AND coalesce(to_jsonb(p) ->> 'conenforced', 'true') = 'true'),
   'left_over', (SELECT coalesce(jsonb_agg(k.conname ORDER BY k.conname), '[]') FROM pg_constraint k
-    WHERE k.conrelid = $1 AND k.contype = 'c' AND k.conname IN ('partition_bound', 'partition_not_null')),
+    WHERE k.conrelid = $1 AND eventkit.proves_bound(k.oid)),
+  'in_the_way', (SELECT coalesce(jsonb_agg(k.conname ORDER BY k.conname), '[]') FROM pg_constraint k
+    WHERE k.conrelid = $1 AND k.conname IN ('partition_bound', 'partition_not_null') AND NOT eventkit.proves_bound(k.oid)),
+  'less_kept', c.relpersistence = 'u' AND EXISTS (SELECT FROM pg_class p WHERE p.oid = $2 AND p.relpersistence <> 'u')
+    -- A parent cannot say that it is unlogged from 18 on: its partitions do.
+    AND NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class o ON o.oid = i.inhrelid WHERE i.inhparent = $2 AND o.relpersistence = 'u'),
   'indexes', (
     SELECT coalesce(jsonb_agg(jsonb_build_object('parent', p.relname, 'name', m.relname, 'constrained', m.constrained)), '[]')
     FROM indexes p JOIN LATERAL (

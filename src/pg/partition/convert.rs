@@ -177,7 +177,7 @@ fn fingerprint(table: Oid, seen: &str) -> Result<String> {
          a.attcollation, a.attidentity, a.attgenerated, a.attisdropped, pg_get_expr(d.adbin, d.adrelid)) ORDER BY a.attnum) \
          FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = $1 AND a.attnum > 0)::text \
          || (SELECT coalesce(string_agg(pg_get_constraintdef(k.oid), ' ' ORDER BY k.conname), '') FROM pg_constraint k \
-         WHERE k.conrelid = $1 AND k.contype = 'c' AND k.conname <> 'partition_bound') \
+         WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT eventkit.proves_bound(k.oid)) \
          || (SELECT concat(c.relacl, c.relowner, c.relrowsecurity, c.relforcerowsecurity, c.relreplident) FROM pg_class c WHERE c.oid = $1) \
          || (SELECT coalesce(string_agg(concat(p.polname, p.polcmd, p.polpermissive, p.polroles, p.polqual, p.polwithcheck), ' ' ORDER BY p.polname), '') \
          FROM pg_policy p WHERE p.polrelid = $1))",

@@ -60,7 +60,7 @@ WITH it AS (
   WHERE u.lacks_key AND (v.indkey::int2[])[u.indnkeyatts] = it.key
   ORDER BY u.indexrelid, v.indexrelid
 ), refusals (rank, what, why, hint) AS (
-  SELECT 1, 'it is ' || w.what, 'A plain table of its own can be converted.', 'Name a plain table.'
+  SELECT 1, 'it is ' || w.what, 'A plain table of its own can be converted.', CASE WHEN it.relpersistence = 'u' THEN format('Have it logged first: ALTER TABLE %s SET LOGGED.', it.shown) ELSE 'Name a plain table.' END
   FROM it CROSS JOIN LATERAL (SELECT CASE
     WHEN it.relkind = 'p' AND ($3 OR it.relispartition) THEN CASE WHEN it.relispartition THEN 'a partition itself' END
     WHEN it.relkind <> 'r' THEN CASE it.relkind WHEN 'p' THEN 'partitioned already' WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'
@@ -72,7 +72,7 @@ WITH it AS (
     WHEN EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = it.oid OR i.inhparent = it.oid) THEN 'part of an inheritance' END AS what) w
   WHERE w.what IS NOT NULL
   UNION ALL SELECT 2, format('rule %I is on it', r.rulename), 'Rules are rewritten before the server knows the partition.', format('Drop it first: DROP RULE %I ON %s.', r.rulename, it.shown)
-  FROM it JOIN pg_rewrite r ON r.ev_class = it.oid WHERE it.relkind = 'r'
+  FROM it JOIN pg_rewrite r ON r.ev_class = it.oid WHERE it.relkind IN ('r', 'p')
   UNION ALL SELECT 3, format('%s depends on it', pg_describe_object(d.classid, d.objid, 0)),
     'A materialized view cannot be pointed at another table.', format('Drop it, convert, and create it again; its definition: SELECT pg_get_viewdef(%L::regclass).', v.oid::regclass)
   FROM needs d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'm'
@@ -98,7 +98,9 @@ WITH it AS (
   UNION ALL SELECT 6, format('constraint %I is an exclusion or goes by periods', k.conname), 'It would hold in each partition alone.', format('Drop it first: ALTER TABLE %s DROP CONSTRAINT %I.', it.shown, k.conname)
   FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE it.relkind <> 'p' AND (k.contype = 'x' OR coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'true')
   UNION ALL SELECT 6, format('constraint %I is not validated', k.conname), 'A constraint of a partitioned table holds for all rows.', format('Prove it first: ALTER TABLE %s VALIDATE CONSTRAINT %I.', it.shown, k.conname)
-  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE NOT k.convalidated AND (k.contype <> 'f' OR coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true') AND it.relkind <> 'p' AND NOT (k.contype = 'c' AND k.conname = 'partition_bound')
+  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE NOT k.convalidated AND (k.contype <> 'f' OR coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true') AND it.relkind <> 'p' AND NOT eventkit.proves_bound(k.oid)
+  UNION ALL SELECT 6, format('constraint %I is on it', k.conname), 'The bound is proved by a CHECK of that name; this one says something else.', format('Give it another name first: ALTER TABLE %s RENAME CONSTRAINT %I TO ….', it.shown, k.conname)
+  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE it.relkind <> 'p' AND k.conname = 'partition_bound' AND NOT eventkit.proves_bound(k.oid)
   UNION ALL SELECT 6, format('constraint %I is NO INHERIT', k.conname), 'A partitioned table has no constraint of its own alone.', format('Add it again without NO INHERIT: ALTER TABLE %s DROP CONSTRAINT %I.', it.shown, k.conname)
   FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE k.contype IN ('c', 'n') AND k.connoinherit AND it.relkind = 'r'
   UNION ALL SELECT DISTINCT 6, format('foreign key %I of its partitions waits to be its own', w.name), 'A split was stopped before all was proved.', format('End it first: CALL eventkit.split_partition(%L).', it.shown)
@@ -149,7 +151,7 @@ SELECT jsonb_build_object(
       'shown', format_type(a.atttypid, a.atttypmod), 'type', CASE a.atttypid WHEN 'date'::regtype THEN 'date' WHEN 'timestamp'::regtype THEN 'timestamp'
         WHEN 'timestamptz'::regtype THEN 'timestamptz' WHEN 'int8'::regtype THEN 'bigint' WHEN 'uuid'::regtype THEN 'uuid' END)
     FROM pg_attribute a WHERE a.attrelid = it.oid AND a.attnum = it.key),
-  'bound_left', EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = it.oid AND k.contype = 'c' AND k.conname = 'partition_bound'),
+  'bound_left', EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = it.oid AND k.conname = 'partition_bound' AND eventkit.proves_bound(k.oid)),
   'taken', (SELECT coalesce(jsonb_agg(o.name), '[]') FROM (SELECT c.relname AS name, c.relnamespace AS schema FROM pg_class c
       UNION ALL SELECT x.stxname, x.stxnamespace FROM pg_statistic_ext x) o
     WHERE o.schema IN (SELECT it.relnamespace UNION ALL SELECT e.stxnamespace FROM pg_statistic_ext e WHERE e.stxrelid = it.oid) AND o.name ~ '_adopted$'),

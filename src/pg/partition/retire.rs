@@ -231,7 +231,8 @@ fn departing(parent: Oid, older_than: Option<TimestampWithTimeZone>) -> Result<V
     // The limit goes there as text, since queries of many rows take no arguments here.
     let limit = catalog::one::<String>("SELECT quote_nullable(eventkit.exact_time($1))", &[older_than.into()])?;
     let query = format!(
-        "SELECT u.partition::oid, i.inhdetachpending, d.on_expiry, d.expired_schema::text, d.archived_since IS NOT NULL \
+        "SELECT u.partition::oid, i.inhdetachpending, \
+         CASE WHEN d.on_expiry = (SELECT s.on_expiry FROM eventkit.partition_settings s WHERE s.parent = {0}) OR d.on_expiry IS NULL THEN d.on_expiry ELSE 'detach' END, d.expired_schema::text, d.archived_since IS NOT NULL \
          FROM unnest(eventkit.departing_partitions({0}, {1})) WITH ORDINALITY u (partition, place) \
          LEFT JOIN pg_inherits i ON i.inhrelid = u.partition AND i.inhparent = {0} \
          LEFT JOIN eventkit.partition_departures d ON d.partition = u.partition AND d.parent = {0} ORDER BY u.place",

@@ -14,7 +14,6 @@ use eventkit_core::partition::name::{identifier, qualified, suffixed};
 use eventkit_core::partition::plan::copies::Storage;
 use eventkit_core::partition::plan::unpartition::Left;
 use eventkit_core::partition::plan::{self, copies, split};
-use eventkit_core::partition::snapshot::Partition;
 use eventkit_core::partition::step::Step;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::Oid;
@@ -64,8 +63,18 @@ fn plan_split_partition(
         let Some(wide) = wide else { return Ok(split::finish(&target.parent, &found)) };
         let named = catalog::partitions(std::slice::from_ref(wide), wide.bound)?;
         let named = named.first().ok_or_else(|| error::no_such_table("partition"))?;
+        if catalog::one::<i32>("SELECT 1 FROM pg_class c WHERE c.oid = $1 AND c.relkind = 'p'", &[wide.table.into()])?
+            .is_some()
+        {
+            return Err(split::sub_partitioned(&named.qualified(), &target.parent.qualified()));
+        }
         let state = capture_state(wide.table)?;
-        let parts = parts(&target, wide, named, state.captured)?;
+        let structure =
+            catalog::one::<String>("SELECT eventkit.structure_of($1)", &[table.into()])?.unwrap_or_default();
+        if state.captured && copied(wide)?.iter().any(|(_, _, copied_as)| *copied_as != structure) {
+            return Err(split::altered(&target.parent.qualified(), &named.qualified()));
+        }
+        let parts = parts(&target, wide, state.captured)?;
         if parts.len() < 2 {
             return Ok(split::finish(&target.parent, &found));
         }
@@ -96,7 +105,14 @@ fn plan_split_partition(
             &[table.into()],
         )?;
         let storage = storage_of(wide.table)?;
-        let standing = split::Standing { captured: state.captured, excluded: excluded.is_some(), storage };
+        let standing = split::Standing {
+            captured: state.captured,
+            excluded: excluded.is_some(),
+            storage,
+            log: left.log,
+            function: left.function,
+            structure,
+        };
         split::split(&target.parent, &found, key, named, &parts, &standing)
     };
     plan_rows(steps().or_raise())
@@ -207,7 +223,12 @@ fn first_wide(target: &Target, parent: Oid) -> Result<Option<&Placed>> {
     if let Some(found) = target.placed.iter().find(|placed| Some(placed.table) == captured) {
         return Ok(Some(found));
     }
-    for placed in &target.placed {
+    let divided = catalog::one::<Vec<Oid>>(
+        "SELECT array_agg(i.inhrelid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relkind = 'p' WHERE i.inhparent = $1",
+        &[parent.into()],
+    )?
+    .unwrap_or_default();
+    for placed in target.placed.iter().filter(|placed| !divided.contains(&placed.table)) {
         let Bound { from, to } = placed.bound;
         let last = if to == i64::MAX { from.saturating_add(1) } else { to.saturating_sub(1) };
         if from == i64::MIN && to == i64::MAX {
@@ -224,9 +245,10 @@ fn first_wide(target: &Target, parent: Oid) -> Result<Option<&Placed>> {
     Ok(None)
 }
 
-/// The oldest time from 1970 on in a partition.
+/// The oldest time from 1970 on in a partition. Raises `42501` where policies hide rows: they would neither be found nor copied.
 fn oldest(target: &Target, placed: &Placed) -> Result<Option<i64>> {
     let key = target.key()?;
+    catalog::one::<i32>("SELECT 1 FROM eventkit.refuse_hidden_rows($1)", &[placed.table.into()])?;
     let named = catalog::partitions(std::slice::from_ref(placed), placed.bound)?;
     let Some(named) = named.first() else { return Ok(None) };
     let range = Bound { from: 0, to: i64::MAX }.inside(key)?;
@@ -243,15 +265,21 @@ fn oldest(target: &Target, placed: &Placed) -> Result<Option<i64>> {
 
 /// The parts in order of time: what is older than all periods, then each period from that of the oldest row on. What an earlier call has
 /// copied stays as it was cut then, whatever rows have come or gone; the rest is cut around it.
-fn parts(target: &Target, wide: &Placed, named: &Partition, captured: bool) -> Result<Vec<split::Part>> {
+fn parts(target: &Target, wide: &Placed, captured: bool) -> Result<Vec<split::Part>> {
     let (key, parent) = (target.key()?, &target.parent);
-    let copied = if captured { copied(wide, named)? } else { Vec::new() };
+    let copied: Vec<(String, Bound)> =
+        if captured { copied(wide)?.into_iter().map(|(name, bound, _)| (name, bound)).collect() } else { Vec::new() };
     let oldest = match oldest(target, wide)? {
         Some(oldest) => oldest,
         // The rows may have gone since the first call.
         None if captured && wide.bound.to != i64::MAX => wide.bound.to.saturating_sub(1),
         None if captured => target.key_time(catalog::now()?.saturating_sub(EPOCH_SHIFT))?,
         None => return Ok(Vec::new()),
+    };
+    // Where rows came late to a partition of such a name, that is the one that is split.
+    let free_ending = |ending: &str| -> Result<String> {
+        let others = catalog::partitions(&target.placed, Bound { from: i64::MIN, to: i64::MAX })?;
+        Ok(plan::endings(&parent.name, &others, ending).next().unwrap_or_else(|| ending.to_owned()))
     };
     let mut parts: Vec<split::Part> = Vec::new();
     let mut at = wide.bound.from;
@@ -272,15 +300,17 @@ fn parts(target: &Target, wide: &Placed, named: &Partition, captured: bool) -> R
         };
         let first = Bound::of(&target.period_of_key(oldest)?, key).from.min(end);
         at = if at == wide.bound.from && at < first {
-            add(suffixed(&parent.name, "older"), "older".into(), first)?
+            let digits = free_ending("older")?;
+            add(suffixed(&parent.name, &digits), digits, first)?
         } else if end == i64::MAX && at > oldest && oldest_after(target, wide, at)?.is_none() {
-            add(suffixed(&parent.name, "newer"), "newer".into(), i64::MAX)?
+            let digits = free_ending("newer")?;
+            add(suffixed(&parent.name, &digits), digits, i64::MAX)?
         } else {
             let period = target.period_of_key(at)?;
             let whole = Bound::of(&period, key);
             // Where the wide partition ends within a period, the rest of that may have its name.
             let others = catalog::partitions(&target.placed, whole)?;
-            let free = plan::endings(&parent.name, &others, &period).next();
+            let free = plan::endings(&parent.name, &others, &period.digits).next();
             let digits = free.unwrap_or_else(|| period.digits.clone());
             add(suffixed(&parent.name, &digits), digits, whole.to.min(end))?
         };
@@ -296,14 +326,14 @@ fn oldest_after(target: &Target, wide: &Placed, from: i64) -> Result<Option<i32>
     catalog::one::<i32>(&format!("SELECT 1 FROM {} WHERE {range} LIMIT 1", named.qualified()), &[])
 }
 
-/// The tables that an earlier call has filled, in order of time, with the rows that they hold by the mark that it has set.
-fn copied(wide: &Placed, named: &Partition) -> Result<Vec<(String, Bound)>> {
-    let source = named.qualified();
+/// The tables that an earlier call has filled, in order of time, with the rows that they hold and the structure that they have by the mark
+/// that it has set.
+fn copied(wide: &Placed) -> Result<Vec<(String, Bound, String)>> {
     let copies = copies_of(wide.table)?.into_iter();
     let mut copied: Vec<_> = copies
-        .filter_map(|(name, _, comment)| copies::bound_of(&comment, &source).map(|bound| (name, bound)))
-        .filter(|(_, bound)| wide.bound.from <= bound.from && bound.to <= wide.bound.to)
+        .filter_map(|(name, _, comment)| copies::told_by(&comment).map(|(bound, structure)| (name, bound, structure)))
+        .filter(|(_, bound, _)| wide.bound.from <= bound.from && bound.to <= wide.bound.to)
         .collect();
-    copied.sort_by_key(|(_, bound)| bound.from);
+    copied.sort_by_key(|(_, bound, _)| bound.from);
     Ok(copied)
 }

@@ -61,7 +61,8 @@ fn plan_unpartition_table(
             captured: state.captured,
             log: state.log,
             function: state.function,
-            plain: copies.iter().any(|(_, copy, _)| *copy == plain).then(|| plain.clone()),
+            // The table may have had another name when it was made.
+            plain: copies.first().map(|(_, copy, _)| copy.clone()),
         };
         if let Some(other) = split::captured_partition(table)? {
             return Err(plan::split::captured_by_another(&name, &other));

@@ -399,6 +399,28 @@ pub fn covered_in_part(period: &str, partition: &str, parent: &str) -> Error {
     )
 }
 
+/// `55000`: a constraint of somebody else's has the name of the CHECK that proves a bound.
+#[must_use]
+pub fn constraint_in_the_way(table: &str, constraint: &str) -> Error {
+    error(
+        Condition::ObjectNotInPrerequisiteState,
+        format!("constraint {constraint} of {table} has a name that is needed"),
+        "The bound is proved by a CHECK of that name, which goes when the table is a partition; this one says something else.".into(),
+        format!("Give it another name: ALTER TABLE {table} RENAME CONSTRAINT {constraint} TO …; then call again."),
+    )
+}
+
+/// `55000`: rows that a crash would empty.
+#[must_use]
+pub fn child_unlogged(child: &str, parent: &str) -> Error {
+    error(
+        Condition::ObjectNotInPrerequisiteState,
+        format!("argument \"child\": {child} is unlogged, the partitions of {parent} are not"),
+        "A crash of the server would empty this partition alone.".into(),
+        format!("Have it logged first: ALTER TABLE {child} SET LOGGED; then call again."),
+    )
+}
+
 /// `23514`: the default partition holds rows of the period.
 #[must_use]
 pub fn default_holds_rows(period: &str, default: &str, rows: i64, range: &str) -> Error {

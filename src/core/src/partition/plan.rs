@@ -129,15 +129,15 @@ pub fn rests(parent: &Parent, period: &Period) -> Result<Vec<Period>> {
     let free = bound.free_of(parent.partitions.iter().map(|p| p.bound));
     Ok(free
         .into_iter()
-        .zip(endings(&parent.name, &parent.partitions, period))
+        .zip(endings(&parent.name, &parent.partitions, &period.digits))
         .map(|(rest, digits)| key.cut(period, rest, digits))
         .collect())
 }
 
-/// The endings of names of a parent's partitions that none of these has, for parts of a period: its own, then with numbers.
-pub fn endings<'a>(parent: &'a str, others: &'a [Partition], period: &'a Period) -> impl Iterator<Item = String> + 'a {
+/// The endings of names of a parent's partitions that none of these has, for parts of a period: the first that is asked for, then with numbers.
+pub fn endings<'a>(parent: &'a str, others: &'a [Partition], first: &'a str) -> impl Iterator<Item = String> + 'a {
     (1_u32..)
-        .map(|n| if n == 1 { period.digits.clone() } else { format!("{}_{n}", period.digits) })
+        .map(move |n| if n == 1 { first.to_owned() } else { format!("{first}_{n}") })
         .filter(|digits| !others.iter().any(|other| other.name == suffixed(parent, digits)))
 }
 

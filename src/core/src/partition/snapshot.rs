@@ -383,6 +383,12 @@ pub struct Child {
     pub checks: Vec<ChildCheck>,
     /// Constraints that an interrupted attach left.
     pub left_over: Vec<String>,
+    /// Constraints of somebody else's under the names that an attach needs.
+    #[serde(default)]
+    pub in_the_way: Vec<String>,
+    /// Whether it is unlogged, unlike the parent's partitions.
+    #[serde(default)]
+    pub less_kept: bool,
     /// Its size in bytes.
     pub bytes: i64,
     /// The foreign keys of the parent to other tables.

@@ -111,6 +111,12 @@ fn fits(parent: &Parent, child: &Child) -> Result<()> {
     if !child.caller_owns {
         return Err(error::child_not_owned(&name, &identifier(&parent.caller), &identifier(&child.owner)));
     }
+    if let Some(constraint) = child.in_the_way.first() {
+        return Err(error::constraint_in_the_way(&name, &identifier(constraint)));
+    }
+    if child.less_kept {
+        return Err(error::child_unlogged(&name, &table));
+    }
     if let Some(column) = child.extra.first() {
         return Err(error::child_column_extra(&name, &identifier(column), &table));
     }

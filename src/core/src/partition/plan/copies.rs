@@ -17,16 +17,19 @@ pub fn log_mark(source: &str) -> String {
     format!("changes captured by eventkit from {source}")
 }
 
-/// The rows that a copy holds, out of its comment; `None` for any other comment. O(n).
+/// The rows that a copy holds and the structure of the parent that it was made like, out of its comment; `None` for any other comment.
+/// The table that it was copied from may have another name now. O(n).
 #[must_use]
-pub fn bound_of(comment: &str, source: &str) -> Option<Bound> {
-    let (from, to) = comment.strip_prefix(&mark(source))?.trim_start().split_once(' ')?;
-    Some(Bound { from: from.parse().ok()?, to: to.parse().ok()? })
+pub fn told_by(comment: &str) -> Option<(Bound, String)> {
+    let mut words = comment.strip_prefix("filled by eventkit from ")?.rsplit_once(": ")?.1.split(' ');
+    let bound = Bound { from: words.next()?.parse().ok()?, to: words.next()?.parse().ok()? };
+    Some((bound, words.next().unwrap_or_default().to_owned()))
 }
 
-/// Marks a copy of rows of a range, or of all (`None`).
-pub(super) fn marked(copy: &str, source: &str, rows: Option<Bound>) -> Step {
-    let rows = rows.map_or_else(|| "all".to_owned(), |Bound { from, to }| format!("{from} {to}"));
+/// Marks a copy of rows of a range, made like a parent of such a structure, or of all (`None`).
+pub(super) fn marked(copy: &str, source: &str, rows: Option<(Bound, &str)>) -> Step {
+    let rows =
+        rows.map_or_else(|| "all".to_owned(), |(Bound { from, to }, structure)| format!("{from} {to} {structure}"));
     let comment = format!("{} {rows}", mark(source));
     Step::unseen(
         format!("COMMENT ON TABLE {copy} IS {}", literal(&comment)),
@@ -80,13 +83,12 @@ mod tests {
     fn a_mark_tells_its_rows_and_is_nobody_elses() {
         for bound in [Bound { from: i64::MIN, to: -5 }, Bound { from: 7, to: i64::MAX }] {
             let source = "\"a: b\".\"c'd\"";
-            let step = marked("t", source, Some(bound));
-            let comment = format!("{} {} {}", mark(source), bound.from, bound.to);
+            let step = marked("t", source, Some((bound, "5d41")));
+            let comment = format!("{} {} {} 5d41", mark(source), bound.from, bound.to);
             assert!(step.statement.unwrap().ends_with(&literal(&comment)));
-            assert_eq!(bound_of(&comment, source), Some(bound));
-            assert_eq!(bound_of(&comment, "\"a\""), None);
+            assert_eq!(told_by(&comment), Some((bound, "5d41".to_owned())));
         }
-        assert_eq!(bound_of("filled by eventkit from t: all", "t"), None);
-        assert_eq!(bound_of("mine", "t"), None);
+        assert_eq!(told_by("filled by eventkit from t: all"), None);
+        assert_eq!(told_by("mine"), None);
     }
 }

@@ -294,7 +294,14 @@ impl Model {
             ("DROP", "TRIGGER") => self.captured = None,
             ("LOCK", "TABLE") => assert!(self.tables.contains_key(names[0]), "{statement}"),
             ("SET", "TRANSACTION")
-            | ("SELECT", "eventkit.expect_captured" | "eventkit.expect_partitions" | "guard" | "pg_catalog.count")
+            | (
+                "SELECT",
+                "eventkit.expect_captured"
+                | "eventkit.expect_structure"
+                | "eventkit.expect_partitions"
+                | "guard"
+                | "pg_catalog.count",
+            )
             | ("CREATE" | "DROP", "FUNCTION")
             | ("COMMENT", "ON")
             | ("ANALYZE" | "CALL", _) => {}

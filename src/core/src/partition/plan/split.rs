@@ -37,6 +37,12 @@ pub struct Standing {
     pub excluded: bool,
     /// How the rows of the wide partition are stored.
     pub storage: Storage,
+    /// The table that keeps the changes, quoted and qualified, where one stands: the wide partition may have had another name.
+    pub log: Option<String>,
+    /// The function that writes there, quoted and qualified, with its brackets.
+    pub function: Option<String>,
+    /// What tells the columns, constraints and indexes of the parent from others.
+    pub structure: String,
 }
 
 /// The CHECK by which the default partition is proved to hold none of the rows of the wide one, before anybody waits.
@@ -75,7 +81,9 @@ pub fn split(
     parts: &[Part],
     standing: &Standing,
 ) -> Result<Vec<Step>> {
-    let (source, log) = (wide.qualified(), qualified(&wide.schema, &log_name(wide)));
+    let source = wide.qualified();
+    let log = standing.log.clone().unwrap_or_else(|| qualified(&wide.schema, &log_name(wide)));
+    let function = standing.function.clone().unwrap_or_else(|| capture_of(&wide.schema, &wide.name) + "()");
     if let Some(foreign) = found.referencing.iter().find(|foreign| foreign.at_once) {
         return Err(proved_at_once(&source, &parent.qualified(), foreign));
     }
@@ -86,7 +94,7 @@ pub fn split(
     let mut like_parts = parent.clone();
     like_parts.access_method = standing.storage.method(parent);
     for part in parts.iter().rev() {
-        steps.extend(fill(&like_parts, key, &source, &log, part, &standing.storage)?);
+        steps.extend(fill(&like_parts, key, &source, &log, part, standing)?);
     }
     for pass in ["first", "second"] {
         for part in parts.iter().rev() {
@@ -101,7 +109,7 @@ pub fn split(
         }
     }
     steps.extend(exclude(parent, key, wide, standing.excluded)?);
-    steps.extend(exchange(parent, found, key, wide, parts)?);
+    steps.extend(exchange(parent, found, key, wide, parts, (&log, &function, &standing.structure))?);
     if parent.waiting.is_some() || found.foreign_keys.iter().any(|key| key.loose) {
         let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
         let keys = foreign_keys::held(parent, found, (&wide.schema, &wide.name), &names);
@@ -203,7 +211,7 @@ pub(super) fn capture(parent: &Parent, schema: &str, name: &str, source: &str) -
 
 /// A part with its rows and indexes, attached to nothing yet. It gets no foreign key: rows that are gone since the copy would hold up
 /// those who delete what they refer to.
-fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part, storage: &Storage) -> Result<Vec<Step>> {
+fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part, standing: &Standing) -> Result<Vec<Step>> {
     let child = qualified(&parent.schema, &part.name);
     let mut steps = Vec::new();
     if !part.filled {
@@ -219,8 +227,8 @@ fn fill(parent: &Parent, key: &Key, source: &str, log: &str, part: &Part, storag
         steps.push(like::table(parent, key, part.bound, &child)?);
         steps.extend(like::closed_to_others(parent, &child));
         steps.extend(like::columns(parent, &child));
-        steps.extend(storage.set(&child, copies::AS_BEFORE));
-        steps.push(copies::marked(&child, source, Some(part.bound)));
+        steps.extend(standing.storage.set(&child, copies::AS_BEFORE));
+        steps.push(copies::marked(&child, source, Some((part.bound, &standing.structure))));
         steps.push(Step::locking(
             copy_rows(&child, &names, &rows),
             Lock::AccessShare,
@@ -312,8 +320,15 @@ fn exclude(parent: &Parent, key: &Key, wide: &Partition, left: bool) -> Result<V
 }
 
 /// The one short transaction in which others wait: the last changes, the wide partition out, its parts in.
-fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, parts: &[Part]) -> Result<Vec<Step>> {
-    let (table, source, log) = (parent.qualified(), wide.qualified(), qualified(&wide.schema, &log_name(wide)));
+fn exchange(
+    parent: &Parent,
+    found: &Dependents,
+    key: &Key,
+    wide: &Partition,
+    parts: &[Part],
+    (log, function, structure): (&str, &str, &str),
+) -> Result<Vec<Step>> {
+    let (table, source) = (parent.qualified(), wide.qualified());
     let mut steps = Vec::new();
     let exclusive =
         |statement: String, target: &str, reason: &str| Step::locking(statement, Lock::AccessExclusive, target, reason);
@@ -350,9 +365,19 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         ));
     }
     steps.push(still_captured(&source));
+    steps.push(Step::unseen(
+        format!(
+            "SELECT eventkit.expect_structure({}::pg_catalog.regclass, {}::pg_catalog.regclass, {})",
+            literal(&table),
+            literal(&source),
+            literal(structure)
+        ),
+        &table,
+        "columns, constraints and indexes are those that the copies were made like",
+    ));
     for part in parts {
         let child = qualified(&parent.schema, &part.name);
-        steps.push(Step::unseen(apply(key, &log, &child, part.bound)?, &child, "the last changes"));
+        steps.push(Step::unseen(apply(key, log, &child, part.bound)?, &child, "the last changes"));
     }
     let holds = loosened.is_some() || parent.waiting.is_some();
     steps.extend(loosened);
@@ -402,10 +427,9 @@ fn exchange(parent: &Parent, found: &Dependents, key: &Key, wide: &Partition, pa
         ));
     }
     let drop = |statement: String, target: &str| exclusive(statement, target, "all its rows are in the parts");
-    steps.push(drop(format!("DROP TABLE {log}"), &log));
+    steps.push(drop(format!("DROP TABLE {log}"), log));
     steps.push(drop(format!("DROP TABLE {source}"), &source));
-    let function = capture_of(&wide.schema, &wide.name);
-    steps.push(drop(format!("DROP FUNCTION {function}()"), &function));
+    steps.push(drop(format!("DROP FUNCTION {function}"), function));
     steps.push(Step::commit(&table));
     Ok(steps)
 }
@@ -477,7 +501,7 @@ pub fn not_carried(partition: &str, parent: &str, what: &str) -> Error {
         format!("the rows of partition {partition} cannot get another place: {what} depends on it"),
     )
     .detail("The partition is dropped in the end; what is bound to it rather than to its parent cannot be carried.")
-    .hint(format!("Let it depend on {parent} instead, or drop it, call again, and make it anew."))
+    .hint(format!("Let it depend on {parent} instead, or drop it, call again, and make it anew. To give up what was begun: SELECT eventkit.stop_capture({}).", literal(partition)))
 }
 
 /// `0A000`: a foreign key that would be proved under a lock.
@@ -514,6 +538,25 @@ pub fn taken_apart(table: &str) -> Error {
     Error::new(Condition::ObjectNotInPrerequisiteState, format!("the capture of changes of {table} is not whole"))
         .detail("A trigger of it was disabled, changed or dropped, or what it writes to was: rows may have changed unseen since they were copied.")
         .hint(format!("Begin anew: SELECT eventkit.stop_capture({}); then call again.", literal(table)))
+}
+
+/// `55000`: the parent is not what the copies were made like.
+#[must_use]
+pub fn altered(parent: &str, table: &str) -> Error {
+    Error::new(
+        Condition::ObjectNotInPrerequisiteState,
+        format!("{parent} was altered since rows of {table} were copied"),
+    )
+    .detail("Its columns, constraints or indexes are not those of the copies.")
+    .hint(format!("Begin anew: SELECT eventkit.stop_capture({}); then call again.", literal(table)))
+}
+
+/// `0A000`: a partition that is partitioned itself.
+#[must_use]
+pub fn sub_partitioned(table: &str, parent: &str) -> Error {
+    Error::new(Condition::FeatureNotSupported, format!("partition {table} of {parent} is partitioned itself"))
+        .detail("Its own partitions would be lost in plain ones.")
+        .hint(format!("Name another: SELECT * FROM eventkit.partitions WHERE parent = {}::regclass.", literal(parent)))
 }
 
 /// `55000`: another call has captures on it.

@@ -416,6 +416,8 @@ fn child() -> Child {
         nullable: vec![],
         checks: vec![],
         left_over: vec![],
+        in_the_way: vec![],
+        less_kept: false,
         bytes: 0,
         foreign_keys: vec![],
         indexes: vec![],
