@@ -227,6 +227,13 @@ AS $$
     WHERE b.finished_at IS NULL AND b.changes IS NOT NULL AND b.began_at < statement_timestamp() - interval '7 days'
       AND EXISTS (SELECT FROM pg_class c WHERE c.oid = b.changes)
     UNION ALL
+    SELECT b.source, NULL, 'critical', format('nobody can write to %s: its triggers note changes in a table that is called %s now', b.source, b.changes),
+      format('CALL eventkit.abandon_backfill(%L, %L)', b.source, b.parent)
+    FROM eventkit.backfills b JOIN pg_class l ON l.oid = b.changes JOIN pg_namespace ln ON ln.oid = l.relnamespace
+    JOIN pg_trigger g ON g.tgrelid = b.source AND g.tgname ~ '_changes_insert$' AND g.tgenabled <> 'D' JOIN pg_proc f ON f.oid = g.tgfoid
+    WHERE b.finished_at IS NULL AND f.pronamespace = l.relnamespace AND f.proname = l.relname
+      AND strpos(f.prosrc, format('INSERT INTO "%s"."%s" ', replace(ln.nspname, '"', '""'), replace(l.relname, '"', '""'))) = 0
+    UNION ALL
     SELECT s.source, NULL, CASE WHEN s.has_table THEN 'warning' ELSE 'critical' END,
       CASE WHEN s.has_table THEN format('changes of %s are captured for a backfill that is not known here', s.source)
         ELSE format('nobody can write to %s: its triggers note changes in %I.%I, which is gone', s.source, s.schema, s.name) END,

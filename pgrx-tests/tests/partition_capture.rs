@@ -1431,3 +1431,20 @@ fn progress_is_told_of_what_can_be_told() {
         ["ev|0", "ms|NULL"]
     );
 }
+
+#[test]
+fn a_schema_that_is_renamed_under_a_capture_is_told_and_mended() {
+    let (_db, s) = open(&tables(PLAIN));
+    one_by_one(&s, "CALL eventkit.backfill('ev', 'app.ev'); ALTER SCHEMA app RENAME TO app2");
+    assert_eq!(fails(&s, "UPDATE public.ev SET n = 1 WHERE id = 1").sqlstate, "42P01");
+    let health =
+        lines(&s, "SELECT level, what, hint FROM eventkit.partition_health WHERE parent = 'public.ev'::regclass");
+    let told = "critical|nobody can write to public.ev: its triggers note changes in a table that is called app2.ev_changes now";
+    assert_eq!(health, [format!("{told}|CALL eventkit.abandon_backfill('public.ev', 'app2.ev')")]);
+    assert!(fails(&s, "CALL eventkit.catch_up('ev', 'app2.ev')").message.ends_with("is not whole"));
+    one_by_one(
+        &s,
+        "CALL eventkit.abandon_backfill('ev', 'app2.ev'); UPDATE public.ev SET n = 1 WHERE id = 1; TRUNCATE app2.ev; CALL eventkit.backfill('ev', 'app2.ev'); CALL eventkit.finish_backfill('ev', 'app2.ev')",
+    );
+    assert_eq!((differences(&s, "public.ev", "app2.ev"), leftovers(&s)), ("0".into(), String::new()));
+}

@@ -375,3 +375,23 @@ fn the_rest_of_a_period_that_another_partition_cuts_is_made() {
     )
     .unwrap();
 }
+
+#[test]
+fn what_a_partition_has_left_under_its_names_is_in_nobodys_way() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz, v int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); CREATE INDEX e_v ON e (v); CREATE STATISTICS e_s ON id, v FROM e",
+    );
+    s.query("CALL eventkit.create_partition('e', '2024-01-01')").unwrap();
+    s.query("ALTER TABLE e DETACH PARTITION e_20240101; ALTER TABLE e_20240101 RENAME TO kept").unwrap();
+    s.query("CALL eventkit.create_partition('e', '2024-01-01')").unwrap();
+    let indexes = "SELECT string_agg(indexrelid::regclass::text, ' ' ORDER BY indexrelid::regclass::text) FROM pg_index WHERE indrelid = 'e_20240101'::regclass";
+    assert_eq!(value(&s, indexes), "e_pkey_2_20240101 e_v_2_20240101");
+    assert_eq!(value(&s, "SELECT count(*) FROM pg_statistic_ext WHERE stxrelid = 'e_20240101'::regclass"), "1");
+    // The same for a split.
+    s.query("CREATE TABLE o (id int, at timestamptz, PRIMARY KEY (id, at)); INSERT INTO o SELECT n, now() - n * interval '1 day' FROM generate_series(1, 3) n").unwrap();
+    let yesterday = value(&s, "SELECT to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYYMMDD')");
+    s.query(&format!("CREATE TABLE other (x int); CREATE INDEX o_pkey_{yesterday} ON other (x)")).unwrap();
+    s.query("CALL eventkit.convert_table('o', 'at')").unwrap();
+    s.query("CALL eventkit.split_partition('o')").unwrap();
+    assert_eq!(value(&s, &format!("SELECT count(*) FROM o_{yesterday}")), "1");
+}

@@ -51,7 +51,8 @@ SELECT jsonb_build_object(
     SELECT jsonb_build_object(
       'schema', ln.nspname,
       'name', l.relname,
-      'whole', f.oid IS NOT NULL AND 4 = (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = f.oid AND g.tgenabled = 'A')
+      -- It names its table: with another name or schema nothing can be written any more.
+      'whole', f.oid IS NOT NULL AND strpos(f.prosrc, format('INSERT INTO "%s"."%s" ', replace(ln.nspname, '"', '""'), replace(l.relname, '"', '""'))) > 0 AND 4 = (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = f.oid AND g.tgenabled = 'A')
         -- A partition of the source has the three that see rows.
         AND (c.relkind <> 'p' OR NOT EXISTS (
           SELECT FROM pg_partition_tree(c.oid) t

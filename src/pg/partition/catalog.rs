@@ -8,7 +8,7 @@ use eventkit_core::partition::capture::{Capture, Removal};
 use eventkit_core::partition::error;
 use eventkit_core::partition::key::Key;
 use eventkit_core::partition::period::Period;
-use eventkit_core::partition::plan::{self, Found};
+use eventkit_core::partition::plan;
 use eventkit_core::partition::snapshot::{Child, Parent, Partition, Source};
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::{Oid, PgOid};
@@ -89,10 +89,15 @@ pub fn name_taken(parent: &Parent, period: &Period) -> Result<bool> {
     Ok(taken.unwrap_or(false))
 }
 
-/// What stands in the way of a period. Reads the period's range of the default partition, if there is one.
-pub fn found(parent: &Parent, period: &Period) -> Result<Found> {
-    let default_rows = default_rows(parent, Bound::of(period, plan::key_of(parent)?))?;
-    Ok(Found { name_taken: name_taken(parent, period)?, default_rows })
+/// Which of these names relations or statistics of the parent's schema have.
+pub fn taken(parent: &Parent, names: Vec<String>) -> Result<Vec<String>> {
+    let taken = one::<Vec<String>>(
+        "SELECT array_agg(o.name) FROM (SELECT c.relname::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $1 AND c.relname = ANY ($2::name[]) UNION SELECT x.stxname::text FROM pg_statistic_ext x JOIN pg_namespace n ON n.oid = x.stxnamespace \
+         WHERE n.nspname = $1 AND x.stxname = ANY ($2::name[])) o",
+        &[parent.schema.as_str().into(), names.into()],
+    )?;
+    Ok(taken.unwrap_or_default())
 }
 
 /// The rows of a range in the default partition, if there is one. Reads the range.

@@ -113,7 +113,10 @@ fn plan_split_partition(
             function: left.function,
             structure,
         };
-        split::split(&target.parent, &found, key, named, &parts, &standing)
+        let mut like = target.parent.clone();
+        let new = parts.iter().filter(|part| !part.filled);
+        like.taken = catalog::taken(&like, new.flat_map(|part| plan::names(&like, &part.digits)).collect())?;
+        split::split(&like, &found, key, named, &parts, &standing)
     };
     plan_rows(steps().or_raise())
 }

@@ -128,7 +128,9 @@ impl Target {
     pub fn steps(&self, period: &Period, make: impl FnOnce(&Parent, Found) -> Result<Vec<Step>>) -> Result<Vec<Step>> {
         let mut parent = self.parent.clone();
         parent.partitions = catalog::partitions(&self.placed, Bound::of(period, self.key()?))?;
-        let found = catalog::found(&parent, period)?;
+        parent.taken = catalog::taken(&parent, plan::names(&parent, &period.digits).collect())?;
+        let default_rows = catalog::default_rows(&parent, Bound::of(period, self.key()?))?;
+        let found = Found { name_taken: parent.taken.contains(&plan::partition_name(&parent, period)), default_rows };
         make(&parent, found)
     }
 

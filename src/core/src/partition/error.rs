@@ -15,7 +15,7 @@ pub fn null_argument(argument: &str) -> Error {
         Condition::NullValueNotAllowed,
         format!("argument \"{argument}\" must not be NULL"),
         format!("The value given for \"{argument}\" is NULL."),
-        "Name it, as in: CALL eventkit.create_partition('app.events', current_date).".into(),
+        "Give it a value; psql shows the arguments of all calls with: \\df eventkit.*".into(),
     )
 }
 
@@ -233,7 +233,7 @@ pub fn unit_missing(column: &str, table: &str) -> Error {
         format!("argument \"key_unit\": key {column} is a bigint whose unit is not known"),
         "It may count seconds, milliseconds, microseconds or nanoseconds since 1970.".into(),
         format!(
-            "Say which: CALL eventkit.manage_partitions('{}', key_unit => 'ms'), or 's', 'us', 'ns'.",
+            "Say which, to the procedure that you call or with CALL eventkit.manage_partitions('{}', key_unit => 'ms'); it is one of 's', 'ms', 'us', 'ns'.",
             table.replace('\'', "''")
         ),
     )
@@ -301,11 +301,15 @@ pub fn not_range_partitioned(table: &str, found: &str) -> Error {
         Condition::WrongObjectType,
         format!("argument \"parent\": {table} is not partitioned by range"),
         format!("It is {found}."),
-        format!(
-            "Convert the table in place, SELECT * FROM eventkit.plan_convert_table('{}', 'its time column') shows how; or make a parent with \
+        if found.starts_with("partitioned") {
+            "Periods are made on a table that is PARTITION BY RANGE of one column of time; make another parent, and fill it with eventkit.backfill.".into()
+        } else {
+            format!(
+                "Convert the table in place, SELECT * FROM eventkit.plan_convert_table('{}', 'its time column') shows how; or make a parent with \
              CREATE TABLE … (LIKE … INCLUDING ALL) PARTITION BY RANGE (…) and fill it with eventkit.backfill.",
-            table.replace('\'', "''")
-        ),
+                table.replace('\'', "''")
+            )
+        },
     )
 }
 

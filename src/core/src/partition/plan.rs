@@ -39,6 +39,13 @@ pub fn partition_name(parent: &Parent, period: &Period) -> String {
     suffixed(&parent.name, &period.digits)
 }
 
+/// The names that a partition with this ending, its indexes and statistics have, or would have if nobody else had them. O(indexes).
+pub fn names(parent: &Parent, ending: &str) -> impl Iterator<Item = String> {
+    let indexes = parent.indexes.iter().map(|index| &index.name);
+    let all = indexes.chain(parent.statistics.iter().map(|statistics| &statistics.name)).chain([&parent.name]);
+    all.map(move |name| suffixed(name, ending))
+}
+
 /// The key of a parent on which periods can be made by this caller.
 ///
 /// Raises `42809` for a table not partitioned by range, `0A000` for a key or parent that is not supported, `42501`

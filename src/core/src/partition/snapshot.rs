@@ -12,6 +12,9 @@ use serde::Deserialize;
 /// The partitioned table.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Parent {
+    /// Names in its schema that others have, of those that a plan would give.
+    #[serde(default)]
+    pub taken: Vec<String>,
     /// Its schema; partitions are made in the same one.
     pub schema: String,
     /// Its name.

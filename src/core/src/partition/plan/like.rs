@@ -82,7 +82,8 @@ pub(super) fn columns(parent: &Parent, child: &str) -> Vec<Step> {
 /// Indexes with their constraints, equal to the parent's, and the replica identity.
 pub(super) fn indexes(parent: &Parent, digits: &str, name: &str, child: &str) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
-    let mut taken = vec![name.to_owned()];
+    let mut taken = parent.taken.clone();
+    taken.push(name.to_owned());
     for index in &parent.indexes {
         let name = suffixed_apart(&index.name, digits, &taken);
         steps.extend(self::index(index, &name, &qualified(&parent.schema, &name), child, parent)?);
@@ -105,7 +106,7 @@ pub(super) fn replica_identity(parent: &Parent, child: &str) -> Option<Step> {
 
 /// Statistics over several columns, of the parent's owner.
 pub(super) fn statistics(parent: &Parent, digits: &str, child: &str) -> Vec<Step> {
-    let (mut steps, mut taken) = (Vec::new(), Vec::new());
+    let (mut steps, mut taken) = (Vec::new(), parent.taken.clone());
     for statistics in &parent.statistics {
         let name = suffixed_apart(&statistics.name, digits, &taken);
         let quoted = qualified(&parent.schema, &name);

@@ -13,6 +13,7 @@ use crate::partition::step::Lock;
 
 pub(super) fn parent(schema: &str, name: &str, key_type: KeyType) -> Parent {
     Parent {
+        taken: Vec::new(),
         schema: schema.into(),
         name: name.into(),
         owner: "app".into(),
