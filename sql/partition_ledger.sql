@@ -89,13 +89,17 @@ STABLE PARALLEL SAFE COST 1000 ROWS 1 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT g.tgrelid::regclass, n.nspname, f.proname, t.oid IS NOT NULL, array_agg(g.tgname ORDER BY g.tgname)
-  FROM pg_trigger g JOIN pg_proc f ON f.oid = g.tgfoid JOIN pg_namespace n ON n.oid = f.pronamespace
-  LEFT JOIN pg_class t ON t.relnamespace = f.pronamespace AND t.relname = f.proname AND t.relkind = 'r'
+  FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
+  -- All of a capture belongs to the owner of the source: whoever may make triggers on it, and names that look so, points at nobody's tables.
+  JOIN pg_proc f ON f.oid = g.tgfoid AND f.proowner = c.relowner JOIN pg_namespace n ON n.oid = f.pronamespace
+  LEFT JOIN pg_class t ON t.relnamespace = f.pronamespace AND t.relname = f.proname AND t.relkind = 'r' AND t.relowner = c.relowner
   WHERE ($1 IS NULL OR g.tgrelid = $1) AND NOT g.tgisinternal AND g.tgparentid = 0
     AND f.prorettype = 'trigger'::regtype AND g.tgname ~ '_changes_(delete|insert|move|truncate)$' AND starts_with(g.tgname, f.proname || '_')
     -- What its function says when somebody truncates the source.
     AND strpos(f.prosrc, 'eventkit.abandon_backfill(') > 0
-    AND NOT EXISTS (SELECT FROM eventkit.backfills b WHERE b.source = g.tgrelid AND b.changes = t.oid)
+    AND NOT EXISTS (
+      SELECT FROM eventkit.backfills b JOIN pg_class k ON k.oid = b.changes
+      WHERE b.source = g.tgrelid AND k.relnamespace = f.pronamespace AND k.relname = f.proname)
   GROUP BY g.tgrelid, n.nspname, f.proname, t.oid
 $$;
 

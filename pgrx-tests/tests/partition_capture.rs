@@ -1448,3 +1448,19 @@ fn a_schema_that_is_renamed_under_a_capture_is_told_and_mended() {
     );
     assert_eq!((differences(&s, "public.ev", "app2.ev"), leftovers(&s)), ("0".into(), String::new()));
 }
+
+#[test]
+fn what_only_looks_like_a_capture_is_nobodys_to_remove() {
+    let (_db, s) = open(&tables(PLAIN));
+    s.query(
+        "CREATE ROLE look_alike; GRANT TRIGGER ON public.ev TO look_alike; GRANT USAGE, CREATE ON SCHEMA app TO look_alike;
+         CREATE TABLE app.precious_changes (x int); SET ROLE look_alike;
+         CREATE FUNCTION app.precious_changes() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN /* eventkit.abandon_backfill( */ RETURN NULL; END';
+         CREATE TRIGGER precious_changes_insert AFTER INSERT ON public.ev FOR EACH ROW EXECUTE FUNCTION app.precious_changes(); RESET ROLE",
+    )
+    .unwrap();
+    assert_eq!(lines(&s, "SELECT * FROM eventkit.stray_captures()"), Vec::<String>::new());
+    s.query("CALL eventkit.abandon_backfill('public.ev')").unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM app.precious_changes"), "0");
+    one_by_one(&s, "DROP TRIGGER precious_changes_insert ON public.ev; DROP OWNED BY look_alike; DROP ROLE look_alike");
+}
