@@ -18,6 +18,7 @@ pub struct Session {
     name: String,
     pid: i32,
     cancel: CancelToken,
+    superuser: Config,
     orders: Option<Sender<String>>,
     answers: Receiver<Result<Rows, Failure>>,
     notices: Arc<Mutex<Vec<String>>>,
@@ -30,7 +31,7 @@ impl Session {
     /// # Errors
     /// When the server refuses.
     pub fn open(cluster: &Cluster, database: &str, name: &str) -> Result<Self> {
-        Self::with(cluster.config(database), name)
+        Self::with(cluster.config(database), cluster.config(database), name)
     }
 
     /// Opens a session as some other role.
@@ -40,10 +41,10 @@ impl Session {
     pub fn open_as(cluster: &Cluster, database: &str, name: &str, role: &str) -> Result<Self> {
         let mut config = cluster.config(database);
         config.user(role);
-        Self::with(config, name)
+        Self::with(config, cluster.config(database), name)
     }
 
-    fn with(mut config: Config, name: &str) -> Result<Self> {
+    fn with(mut config: Config, superuser: Config, name: &str) -> Result<Self> {
         let notices = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&notices);
         config.application_name(name).notice_callback(move |notice| {
@@ -63,7 +64,16 @@ impl Session {
                 }
             }
         })?;
-        Ok(Self { name: name.to_owned(), pid, cancel, orders: Some(orders), answers, notices, thread: Some(thread) })
+        Ok(Self {
+            name: name.to_owned(),
+            pid,
+            cancel,
+            superuser,
+            orders: Some(orders),
+            answers,
+            notices,
+            thread: Some(thread),
+        })
     }
 
     /// The session's name.
@@ -111,12 +121,17 @@ impl Session {
         Ok(self.query(sql)?.into_iter().next().and_then(|row| row.into_iter().next()).flatten())
     }
 
-    /// Cancels what runs, as Ctrl-C does.
+    /// Cancels what runs, as Ctrl-C does, and returns when the server has sent the signal.
+    ///
+    /// The request of the protocol would be signalled twice (`signal_child` of the postmaster), some time later: the second signal may meet
+    /// the next statement.
     ///
     /// # Errors
     /// When the server cannot be reached.
     pub fn cancel(&self) -> Result<()> {
-        self.cancel.cancel_query(NoTls).context("cannot cancel")
+        let mut client = self.superuser.connect(NoTls).context("cannot connect to cancel")?;
+        client.query_one("SELECT pg_cancel_backend($1)", &[&self.pid]).context("cannot cancel")?;
+        Ok(())
     }
 
     /// Takes the notices heard so far, each with its severity.
