@@ -49,7 +49,8 @@ BEGIN
           HINT = 'Call again.';
       END IF;
     ELSIF step.lock IS NOT NULL AND starts_with(step.statement, 'ALTER TABLE ') THEN
-      PERFORM eventkit.execute_with_retries(ARRAY[step.statement]);
+      -- Readers of the parent wait meanwhile: nobody is waited for twice.
+      PERFORM eventkit.execute_with_retries(ARRAY[step.statement], once => true);
     ELSE
       EXECUTE step.statement;
     END IF;
@@ -67,20 +68,27 @@ VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+  copy_first boolean;
 BEGIN
   PERFORM eventkit.lock_period(parent, period, lock_timeout, exclusive => true);
-  BEGIN
-    RETURN eventkit.run_drain_period(parent, period, eventkit.default_period_rows(parent, period) > batch_rows, lock_timeout, caller_search_path);
-  EXCEPTION WHEN serialization_failure OR unique_violation OR exclusion_violation OR insufficient_privilege THEN
-    -- Somebody changed what was copied already: another number of rows, the same key twice, or twice in a key that is proved at the
-    -- end, which the rights of the owner alone do not suffice for. All of it is moved under the lock then.
-    RETURN eventkit.run_drain_period(parent, period, false, lock_timeout, caller_search_path);
-  END;
+  copy_first := eventkit.default_period_rows(parent, period) > batch_rows;
+  FOR attempt IN 1..3 LOOP
+    BEGIN
+      RETURN eventkit.run_drain_period(parent, period, copy_first, lock_timeout, caller_search_path);
+    EXCEPTION WHEN serialization_failure OR unique_violation OR exclusion_violation OR insufficient_privilege THEN
+      -- Somebody changed what was copied already: another number of rows, the same key twice, or twice in a key that is proved at the
+      -- end, which the rights of the owner alone do not suffice for. It is copied again while nobody waits.
+      EXIT WHEN NOT copy_first;
+    END;
+  END LOOP;
+  -- They change again and again: all of it is moved under the lock.
+  RETURN eventkit.run_drain_period(parent, period, false, lock_timeout, caller_search_path);
 END
 $$;
 
 COMMENT ON FUNCTION eventkit.drain_period(regclass, timestamp, int, interval, text) IS
-'Moves the rows of one period as run_drain_period does; more than batch_rows are copied before the lock. SELECT eventkit.drain_period(''app.events'', ''2024-01-01'', 10000, ''2 seconds'', current_setting(''search_path''))';
+'Moves the rows of one period as run_drain_period does; more than batch_rows are copied before the lock, three times while others change them meanwhile. SELECT eventkit.drain_period(''app.events'', ''2024-01-01'', 10000, ''2 seconds'', current_setting(''search_path''))';
 
 CREATE FUNCTION eventkit.check_batch_rows(batch_rows int) RETURNS int
 IMMUTABLE PARALLEL SAFE COST 5 LANGUAGE plpgsql
@@ -134,8 +142,9 @@ BEGIN
     END IF;
     period := next_period;
     IF alone THEN
-      -- The look has locked the tables for reading; the move begins without a lock.
+      -- The look has locked the tables for reading; the move begins without a lock, and sees what is committed before it has them all.
       COMMIT;
+      SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
     END IF;
     began := pg_catalog.clock_timestamp();
     SELECT t.result, t.failure INTO done FROM eventkit.try_as_owner(parent,

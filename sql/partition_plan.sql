@@ -38,7 +38,7 @@ $$;
 COMMENT ON FUNCTION eventkit.yielding_lock_timeout(interval) IS
 'Writes the lock_timeout of who waits for one lock and holds another: he gives way before the server looks for a deadlock and ends somebody else''s statement. SELECT eventkit.yielding_lock_timeout(''2 seconds'')';
 
-CREATE FUNCTION eventkit.execute_with_retries(statements text[]) RETURNS void
+CREATE FUNCTION eventkit.execute_with_retries(statements text[], once boolean DEFAULT false) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -76,19 +76,20 @@ BEGIN
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
       reason := SQLERRM;
     END;
+    EXIT WHEN once;
     -- Longer each time, and never in step with another caller.
     PERFORM pg_sleep(0.05 * least(attempt, 20) * (0.5 + random()));
   END LOOP;
   RAISE EXCEPTION USING
     ERRCODE = 'lock_not_available',
-    MESSAGE = format('could not get the locks in %s attempts: %s', attempt, reason),
+    MESSAGE = format('could not get the locks in %s attempt%s: %s', attempt, CASE WHEN attempt > 1 THEN 's' END, reason),
     DETAIL = format('The statement that waited: %s. Nothing was changed by this step.', statement),
     HINT = 'See who holds them with: SELECT pid, state, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start; then call again, with a longer lock_timeout if need be.';
 END
 $$;
 
-COMMENT ON FUNCTION eventkit.execute_with_retries(text[]) IS
-'Executes statements together, again while lock_timeout ends the wait: 20 times, more where the waits are short; who holds a lock already waits shorter than deadlock_timeout. SELECT eventkit.execute_with_retries(ARRAY[''LOCK TABLE app.events IN SHARE MODE''])';
+COMMENT ON FUNCTION eventkit.execute_with_retries(text[], boolean) IS
+'Executes statements together, again while lock_timeout ends the wait: 20 times, more where the waits are short, or once, where others wait for what is held already; who holds a lock already waits shorter than deadlock_timeout. SELECT eventkit.execute_with_retries(ARRAY[''LOCK TABLE app.events IN SHARE MODE''])';
 
 CREATE FUNCTION eventkit.refuse_copy(filled regclass, message text, numbers text) RETURNS void
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
@@ -126,6 +127,7 @@ AS $$
 DECLARE
   step eventkit.plan_step;
   waiting text[] := '{}';
+  exclusive boolean := false;
   copied bigint := 0;
   counted bigint;
   filled regclass;
@@ -138,6 +140,7 @@ BEGIN
       RETURN NULL;
     ELSIF starts_with(step.statement, 'LOCK TABLE ') THEN
       waiting := waiting || step.statement;
+      exclusive := exclusive OR step.lock = 'ACCESS EXCLUSIVE';
       CONTINUE;
     ELSIF waiting <> '{}' THEN
       PERFORM eventkit.execute_with_retries(waiting);
@@ -168,7 +171,8 @@ BEGIN
           'Both numbers are of one snapshot');
       END IF;
     ELSIF step.lock IS NOT NULL THEN
-      PERFORM eventkit.execute_with_retries(ARRAY[step.statement]);
+      -- Readers wait for what is held exclusively: then nobody is waited for twice.
+      PERFORM eventkit.execute_with_retries(ARRAY[step.statement], once => exclusive);
     ELSE
       EXECUTE step.statement;
     END IF;

@@ -275,10 +275,11 @@ BEGIN
     RETURN 'detached';
   END IF;
   -- Nobody waits for this but other DDL; who may still see the partition may take his time, and the next call ends it.
-  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting(lock_timeout), true);
+  -- An older snapshot that it waits for may come to wait for the partition, which it holds.
+  PERFORM set_config('lock_timeout', eventkit.yielding_lock_timeout(lock_timeout), true);
   BEGIN
     EXECUTE planned[1].statement;
-  EXCEPTION WHEN lock_not_available THEN
+  EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
     RAISE NOTICE 'the detach of % is pending while older transactions run; the next call ends it', partition;
     RETURN 'pending';
   END;
@@ -320,6 +321,10 @@ BEGIN
         PERFORM eventkit.call_archive(begun.archive, partition, caller_search_path);
       END IF;
     END IF;
+    IF begun.on_expiry = 'drop' AND EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = partition AND k.contype = 'f') THEN
+      -- The server locks what the foreign keys refer to one by one, exclusively.
+      lock_timeout := eventkit.yielding_lock_timeout(lock_timeout)::bigint * interval '1 millisecond';
+    END IF;
     PERFORM eventkit.run_plan(planned, lock_timeout, caller_search_path);
   END IF;
   DELETE FROM eventkit.partition_departures d WHERE d.partition = partition;
@@ -352,8 +357,8 @@ DECLARE
   hint text;
 BEGIN
   result := eventkit.run_as_owner(parent, statement);
--- A cancel is not among the others: it ends the call.
-EXCEPTION WHEN OTHERS THEN
+-- A cancel is not among the others: it ends the call. A failed ASSERT is not either, but is one parent's matter.
+EXCEPTION WHEN assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
   failure := jsonb_build_object('state', SQLSTATE, 'message', SQLERRM);
   RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('%s: %s', failing, SQLERRM),

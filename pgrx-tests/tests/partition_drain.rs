@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::kill::{kill_at, stopping_cluster};
+use common::kill::{kill_at, own_cluster, stopping_cluster};
 use common::{advisory_locks, fails, lines, number, open, value};
 use eventkit_tests::{Session, wait};
 
@@ -152,6 +152,48 @@ fn rows_changed_between_the_copy_and_the_lock() {
         ),
         "3502 2024-01-01, 5000 2024-01-04, 6000 2024-01-04"
     );
+}
+
+#[test]
+fn what_changes_during_the_copy_is_copied_again_while_nobody_waits() {
+    // Of a cluster's own: any transaction that has run since before the rows makes them late.
+    let cluster = own_cluster();
+    let s = Session::open(&cluster, "d", "drain").unwrap();
+    s.query(&format!(
+        "CREATE FUNCTION told(n int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN \
+           IF n % 1000 = 0 AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'e'::regclass AND inhrelid <> 'rest'::regclass) THEN \
+             RAISE NOTICE 'row % is written, the parent is %', n, CASE WHEN EXISTS (SELECT FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.relation = 'e'::regclass AND l.mode = 'AccessExclusiveLock') THEN 'closed' ELSE 'open' END; \
+           END IF; RETURN true; END $$; {EVENTS} ALTER TABLE e ADD CHECK (told(id))"
+    ))
+    .unwrap();
+    let reader = Session::open(&cluster, "d", "reader").unwrap();
+    reader.query("BEGIN; SELECT count(*) FROM e").unwrap();
+    let _ = s.take_notices();
+    s.run("CALL eventkit.drain_default('e', batch_rows => 0, lock_timeout => '200 milliseconds')");
+    wait::until_blocked(&cluster, &s).unwrap();
+    reader.query("DELETE FROM e WHERE id = 3500; COMMIT").unwrap();
+    s.join().unwrap();
+    let heard: Vec<String> = s.take_notices().into_iter().filter(|n| n.contains("row 3000 is written")).collect();
+    assert_eq!(heard, vec!["NOTICE: row 3000 is written, the parent is open"; 2]);
+    assert_eq!(value(&s, "SELECT count(*) FROM e_20240104"), "999");
+}
+
+#[test]
+fn rows_that_come_while_a_drain_waits_are_moved_at_any_isolation_level() {
+    for level in ["repeatable read", "serializable"] {
+        let (db, s) = open(EVENTS);
+        s.query(&format!("SET default_transaction_isolation = '{level}'")).unwrap();
+        let writer = db.session("writer").unwrap();
+        writer.query("BEGIN; INSERT INTO e (id, at) VALUES (9000, '2024-01-04 12:00Z')").unwrap();
+        s.run("CALL eventkit.drain_default('e', lock_timeout => '200 milliseconds')");
+        wait::until_blocked(db.cluster, &s).unwrap();
+        writer.query("COMMIT").unwrap();
+        s.join().unwrap();
+        let heard = s.take_notices().join("\n");
+        assert!(!heard.contains("WARNING"), "{level}: {heard}");
+        assert_eq!(value(&s, "SELECT count(*) FROM e_20240104"), "1001", "{level}");
+        assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0", "{level}");
+    }
 }
 
 #[test]

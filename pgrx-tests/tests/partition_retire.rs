@@ -143,6 +143,67 @@ fn with_a_default_partition_the_wait_is_short_and_given_up() {
 }
 
 #[test]
+fn who_holds_the_partition_alone_keeps_no_reader_of_the_parent_waiting() {
+    let (db, s) = open(&format!("{EVENTS} CREATE TABLE rest PARTITION OF e DEFAULT"));
+    on_expiry(&s, "'drop', NULL");
+    let holder = db.session("holder").unwrap();
+    holder.query("BEGIN; SELECT count(*) FROM e_20240101").unwrap();
+    s.run("CALL eventkit.drop_old_partitions('e', '2024-01-02 00:00Z', lock_timeout => '200 milliseconds')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    let reader = db.session("reader").unwrap();
+    reader.query("SET lock_timeout = '2s'").unwrap();
+    // Each turn of waiting gives the parent back: a reader gets his rows many times over while the holder stays.
+    for _ in 0..5 {
+        wait::until_blocked(db.cluster, &s).unwrap();
+        assert_eq!(value(&reader, "SELECT count(*) FROM e WHERE at > '2024-01-02'"), "5");
+    }
+    holder.query("COMMIT").unwrap();
+    s.join().unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("partition e_20240101 of e: dropped") && !heard.contains("WARNING"), "{heard}");
+}
+
+#[test]
+fn an_expired_partition_with_foreign_keys_is_dropped_in_short_waits() {
+    let (db, s) = open(
+        "CREATE TABLE users (id int PRIMARY KEY); INSERT INTO users VALUES (1); CREATE TABLE e (at date NOT NULL, u int REFERENCES users) PARTITION BY RANGE (at);
+         CALL eventkit.create_partitions('e', '2024-01-01', '2024-01-04'); INSERT INTO e VALUES ('2024-01-01', 1)",
+    );
+    on_expiry(&s, "'drop', NULL");
+    let holder = db.session("holder").unwrap();
+    holder.query("BEGIN; SELECT count(*) FROM users").unwrap();
+    s.run("CALL eventkit.drop_old_partitions('e', '2024-01-02', lock_timeout => '1 minute')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    // Who comes behind the one that waits waits for a part of deadlock_timeout, not for a minute.
+    let reader = db.session("reader").unwrap();
+    assert_eq!(value(&reader, "SET lock_timeout = '10s'; SELECT count(*) FROM users"), "1");
+    holder.query("COMMIT").unwrap();
+    s.join().unwrap();
+    assert!(s.take_notices().join("\n").contains("partition e_20240101 of e: dropped"));
+}
+
+#[test]
+fn an_assertion_of_the_hook_is_that_of_one_partition() {
+    let (_db, s) = open(&format!(
+        "{EVENTS} CREATE FUNCTION hook(regclass) RETURNS int LANGUAGE plpgsql AS $$ BEGIN ASSERT false, 'never'; RETURN 1; END $$; \
+         CREATE TABLE f (at timestamptz) PARTITION BY RANGE (at); CALL eventkit.create_partitions('f', '2024-01-01 00:00Z', '2024-01-03 00:00Z');
+         INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, retention, on_expiry, archive) SELECT t, '1 day', 'UTC', 0, '1 year', 'drop', h \
+           FROM (VALUES ('e'::regclass, 'public.hook(regclass)'), ('f', NULL)) v (t, h)"
+    ));
+    s.query("CALL eventkit.maintain()").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(heard.contains("WARNING: partition e_20240101 is kept: never"), "{heard}");
+    assert_eq!(
+        lines(
+            &s,
+            "SELECT parent_name, partitions, sqlstate, message FROM eventkit.run_history WHERE action = 'retire' ORDER BY id"
+        ),
+        ["public.e|0|P0004|never", "public.f|2|NULL|NULL"]
+    );
+    assert_eq!(left(&s).matches("e_202401").count(), 6);
+}
+
+#[test]
 fn what_a_foreign_key_needs_is_kept_and_named() {
     let (_db, s) = open(&format!(
         "{EVENTS} CREATE TABLE app_notes (note int, event_id int, event_at timestamptz, CONSTRAINT \"to e\" FOREIGN KEY (event_id, event_at) REFERENCES e (id, at) ON DELETE CASCADE);

@@ -39,6 +39,16 @@ pub fn exclusive_locks(parent: &Parent) -> Vec<Step> {
 #[must_use]
 pub fn detach(parent: &Parent, partition: &str) -> Vec<Step> {
     let mut steps = exclusive_locks(parent);
+    let before_default = steps.len() - usize::from(parent.default_partition().is_some());
+    steps.insert(
+        before_default,
+        Step::locking(
+            format!("LOCK TABLE {partition} IN {} MODE", Lock::AccessExclusive.sql()),
+            Lock::AccessExclusive,
+            partition,
+            "who uses it by its own name is waited for together with the others, and not while they wait",
+        ),
+    );
     steps.push(Step::locking(
         format!("ALTER TABLE {} DETACH PARTITION {partition}", parent.qualified()),
         Lock::AccessExclusive,

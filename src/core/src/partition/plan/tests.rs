@@ -633,6 +633,7 @@ fn a_partition_leaves_by_locks_in_one_order() {
         [
             "LOCK TABLE ONLY \"app\".\"ev\"\"ents\" IN ACCESS EXCLUSIVE MODE",
             "LOCK TABLE ONLY \"app\".\"notes\" IN SHARE ROW EXCLUSIVE MODE",
+            "LOCK TABLE p IN ACCESS EXCLUSIVE MODE",
             "LOCK TABLE \"app\".\"rest\" IN ACCESS EXCLUSIVE MODE",
             "ALTER TABLE \"app\".\"ev\"\"ents\" DETACH PARTITION p",
             "COMMIT",
