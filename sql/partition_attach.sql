@@ -33,7 +33,7 @@ BEGIN
   IF statements IS NOT NULL THEN
     PERFORM eventkit.execute_with_retries(statements);
   END IF;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN assert_failure OR OTHERS THEN
   RAISE WARNING USING ERRCODE = SQLSTATE,
     MESSAGE = format('constraints that were to prove the bound are left on %s: %s', child, SQLERRM),
     DETAIL = 'New rows outside of the bound are refused as long as they stand.',

@@ -94,7 +94,7 @@ BEGIN
     ORDER BY d.partition;
   RETURN QUERY
     SELECT 'warning', format('archive procedure %s %s: no partition is retired', told.archive, t.trouble),
-      CASE WHEN t.trouble ~ '^may not' THEN format('GRANT EXECUTE ON ROUTINE %s TO …', told.archive) ELSE 'CREATE PROCEDURE app.archive(partition regclass) …, then CALL eventkit.manage_partitions(…, archive_with => ''app.archive(regclass)'')' END
+      CASE WHEN t.trouble ~ '^may not' THEN format('GRANT EXECUTE ON ROUTINE %s TO the owner, and USAGE on its schema', told.archive) ELSE 'CREATE PROCEDURE app.archive(partition regclass) …, then CALL eventkit.manage_partitions(…, archive_with => ''app.archive(regclass)'')' END
     FROM eventkit.archive_trouble(parent, told.archive) t (trouble) WHERE t.trouble IS NOT NULL;
   IF told.retention IS NOT NULL THEN
     RETURN QUERY
@@ -141,7 +141,7 @@ AS $$
 #variable_conflict use_variable
 BEGIN
   RETURN QUERY SELECT c.level, c.what, c.hint FROM eventkit.check_partitions(parent) c;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN assert_failure OR OTHERS THEN
   RETURN QUERY SELECT 'critical', format('it cannot be checked: %s', SQLERRM), format('SELECT * FROM eventkit.check_partitions(%L)', parent);
 END
 $$;
@@ -280,7 +280,7 @@ BEGIN
   END IF;
   RETURN QUERY
     SELECT concat(rpad(f.name, max(length(f.name)) OVER ()), '  ', lpad(coalesce(f.row_estimate::int8::text, '?'), max(length(coalesce(f.row_estimate::int8::text, '?'))) OVER ()),
-      '  ', repeat('█', ceil(width * f.row_estimate / nullif(max(f.row_estimate) OVER (), 0))::int))
+      '  ', repeat('█', ceil(width * f.row_estimate::float8 / nullif(max(f.row_estimate) OVER (), 0))::int))
     FROM (SELECT CASE WHEN p.from_time IS NULL THEN 'default'
               -- An adopted partition begins with the first row that there can be.
               WHEN p.from_time = '-infinity' THEN 'before ' || coalesce(to_char(p.to_time AT TIME ZONE z.name, z.format), 'the end')

@@ -134,7 +134,7 @@ BEGIN
   END IF;
   RETURN NULL;
 -- One pair whose key was renamed, or whose parent is not managed any more, hides no other from who looks.
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN assert_failure OR OTHERS THEN
   RETURN NULL;
 END
 $$;

@@ -6,7 +6,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN QUERY EXECUTE format('SELECT p.* FROM %s p ORDER BY p.step', plan);
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN assert_failure OR OTHERS THEN
   RETURN QUERY SELECT 1, NULL::text, NULL::text, $2, SQLERRM;
 END
 $$;
@@ -36,7 +36,7 @@ BEGIN
     RETURN QUERY SELECT p.* FROM eventkit.try_show_plan(format('eventkit.plan_drain_default(%L)', parent::oid), named) p;
   END IF;
   IF due.expired THEN
-    RETURN QUERY SELECT p.* FROM eventkit.try_show_plan(format('eventkit.plan_drop_old_partitions(%L, %L)', parent::oid, (
+    RETURN QUERY SELECT p.* FROM eventkit.try_show_plan(format('eventkit.plan_retire_partitions(%L, %L)', parent::oid, (
       SELECT coalesce(eventkit.exact_time((least(as_of, statement_timestamp()) AT TIME ZONE s.time_zone - s.retention) AT TIME ZONE s.time_zone), '-infinity')
       FROM eventkit.partition_settings s WHERE s.parent = parent)), named) p;
   END IF;

@@ -46,7 +46,7 @@ DECLARE
 BEGIN
   PERFORM eventkit.run_partition_plan(NULL, parent, period, lock_timeout, caller_search_path, seen_free);
   RETURN true;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
   RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = format('no partition was made: %s', SQLERRM),
     DETAIL = coalesce(nullif(detail, ''), format('Period %s of %s has none; the settings are written all the same.', eventkit.period_label(period), parent)),

@@ -77,6 +77,16 @@ BEGIN
       reason := SQLERRM;
     END;
     EXIT WHEN once;
+    IF held_since IS NOT NULL AND starts_with(statement, 'LOCK TABLE ') THEN
+      -- The server ends an autovacuum for who waits as long as deadlock_timeout: waited for once more, holding nothing else.
+      BEGIN
+        EXECUTE statement;
+        RAISE EXCEPTION 'it is to be had'; -- The block gives it back.
+      EXCEPTION
+        WHEN raise_exception THEN CONTINUE;
+        WHEN lock_not_available OR deadlock_detected THEN NULL;
+      END;
+    END IF;
     -- Longer each time, and never in step with another caller.
     PERFORM pg_sleep(0.05 * least(attempt, 20) * (0.5 + random()));
   END LOOP;

@@ -80,7 +80,7 @@ BEGIN
   FOR link IN
     SELECT k.conname, r.oid::regclass AS referencing,
       format('SELECT EXISTS (SELECT FROM %s r JOIN (SELECT * FROM %s%s%s) p ON %s)',
-        CASE WHEN r.oid = parent THEN format('(SELECT * FROM %s WHERE (tableoid = %s AND (%s)) IS NOT TRUE)', r.oid::regclass, relation::oid, condition)
+        CASE WHEN r.oid = parent AND condition IS NOT NULL THEN format('(SELECT * FROM %s WHERE (tableoid = %s AND (%s)) IS NOT TRUE)', r.oid::regclass, relation::oid, condition)
           ELSE concat(CASE WHEN r.relkind <> 'p' THEN 'ONLY ' END, r.oid::regclass) END,
         CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = relation AND c.relkind <> 'p') THEN 'ONLY ' END, relation, ' WHERE ' || condition,
         (SELECT string_agg(format('p.%I OPERATOR(%I.%s) r.%I', pa.attname, n.nspname, o.oprname, ra.attname), ' AND ')
@@ -89,8 +89,8 @@ BEGIN
          JOIN pg_attribute ra ON ra.attrelid = k.conrelid AND ra.attnum = u.fkey
          JOIN pg_operator o ON o.oid = u.op JOIN pg_namespace n ON n.oid = o.oprnamespace)) AS query
     FROM pg_constraint k JOIN pg_class r ON r.oid = k.conrelid
-    -- Of a key to the parent itself the server's own check tells when all rows go; rows that go together need each other no more.
-    WHERE k.contype = 'f' AND k.confrelid = parent AND k.conparentid = 0 AND (k.conrelid <> parent OR condition IS NOT NULL)
+    -- Rows that move together need each other no more. A partition does not leave for its own rows either, by the server's check.
+    WHERE k.contype = 'f' AND k.confrelid = parent AND k.conparentid = 0
     ORDER BY k.conrelid, k.conname
   LOOP
     PERFORM eventkit.refuse_hidden_rows(relation), eventkit.refuse_hidden_rows(link.referencing);
@@ -101,6 +101,7 @@ BEGIN
         DETAIL = format('Rows of %s refer to rows in it.', link.referencing),
         HINT = CASE WHEN condition IS NOT NULL AND link.referencing <> parent THEN
             format('They may stay where they are. To move them take the key off and set it again afterwards: ALTER TABLE %s DROP CONSTRAINT %I.', link.referencing, link.conname)
+          WHEN link.referencing = parent AND condition IS NULL THEN 'Set the references to NULL first, or delete those rows: no partition leaves while rows refer to it, not even its own.'
           WHEN link.referencing = parent THEN 'Rows that refer to each other move together only within a period: remove the references first, and set them again afterwards.'
           ELSE format('Remove the rows of %s first; when it is partitioned too: CALL eventkit.drop_old_partitions(%L).', link.referencing, link.referencing) END;
     END IF;
@@ -210,7 +211,7 @@ AS $$
 BEGIN
   PERFORM eventkit.check_departure(parent, partition, pending, archive, leaving, alone);
   RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN assert_failure OR OTHERS THEN
   RETURN SQLERRM;
 END
 $$;
@@ -309,7 +310,7 @@ BEGIN
   END IF;
   IF EXISTS (SELECT FROM pg_class c WHERE c.oid = partition AND NOT c.relispartition) THEN
     planned := ARRAY(SELECT p FROM eventkit.plan_expired_table(partition, begun.on_expiry, begun.expired_schema, begun.archived_since IS NOT NULL) p ORDER BY p.step);
-    IF begun.on_expiry = 'drop' AND begun.archived_since IS NOT NULL THEN
+    IF starts_with(planned[1].statement, 'LOCK TABLE ') THEN
       -- Who has rights in the table may write to it by its name until it is locked. What was written since the hook is archived
       -- too; in a database that was restored all may be such.
       PERFORM eventkit.refuse_old_snapshot(), eventkit.refuse_hidden_rows(partition);
@@ -500,3 +501,5 @@ COMMENT ON FUNCTION eventkit.plan_expired_table(regclass, text, text, boolean) I
 'Shows the steps that drop or move a detached partition, one that was archived behind a lock that keeps writers away. SELECT * FROM eventkit.plan_expired_table(''app.events_20240101'', ''drop'', NULL)';
 COMMENT ON FUNCTION eventkit.plan_drop_old_partitions(regclass, timestamptz, regprocedure) IS
 'Shows the steps of drop_old_partitions without doing them, those of departures that were begun first, and what is kept and why; inside of a transaction block those of a call there. SELECT * FROM eventkit.plan_drop_old_partitions(''app.events'', now() - interval ''90 days'')';
+COMMENT ON FUNCTION eventkit.plan_retire_partitions(regclass, timestamptz) IS
+'Shows the steps of retire_partitions as maintain calls it, outside of any transaction block. SELECT * FROM eventkit.plan_retire_partitions(''app.events'', now() - interval ''90 days'')';

@@ -264,6 +264,7 @@ const EXPECTED: &[(&str, &str, &str, f32, bool)] = &[
     ("plan_drain_period", "s", "r", 10_000.0, false),
     ("plan_drop_old_partitions", "s", "r", 100_000.0, false),
     ("plan_expired_table", "s", "r", 1000.0, false),
+    ("plan_retire_partitions", "s", "r", 100_000.0, false),
     ("try_check_partitions", "v", "u", 1_000_000.0, false),
     ("upcoming_partitions", "s", "r", 10_000.0, false),
     ("partition_horizon", "s", "r", 10_000.0, false),

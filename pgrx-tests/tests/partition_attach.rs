@@ -5,7 +5,7 @@ mod common;
 
 use common::kill::{kill_at, stopping_cluster};
 use common::{fails, lines, open, value};
-use eventkit_tests::{Session, wait};
+use eventkit_tests::{PgVersion, Session, wait};
 
 /// A parent with all that an attach has to meet, and a table with its rows in other order of columns and with dropped ones.
 const SETUP: &str = "
@@ -318,6 +318,43 @@ fn while_an_index_is_built_nothing_but_the_table_is_locked() {
         assert_eq!(value(&s, "SELECT count(*) FROM e"), "1000");
         s.query(end).unwrap();
     }
+}
+
+#[test]
+fn a_check_that_is_not_enforced_is_not_proved() {
+    // Before 18 all are.
+    let word = if PgVersion::under_test().unwrap() >= PgVersion::V18 { " NOT ENFORCED" } else { "" };
+    for own in ["", "CONSTRAINT small CHECK (id < 10) NOT VALID", "CONSTRAINT small CHECK (id < 10)"] {
+        let (_db, s) = open(&format!(
+            "CREATE TABLE e (id int, at date NOT NULL, CONSTRAINT small CHECK (id < 10){word}) PARTITION BY RANGE (at);
+             CREATE TABLE filled (id int, at date NOT NULL); INSERT INTO filled VALUES (1, '2024-01-01')"
+        ));
+        if !own.is_empty() {
+            s.query(&format!("ALTER TABLE filled ADD {own}")).unwrap();
+        }
+        s.query("CALL eventkit.attach_partition('e', 'filled', '2024-01-01', '2024-01-02')").unwrap();
+        let state = value(
+            &s,
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'filled'::regclass AND contype = 'c'",
+        );
+        let expected = match own {
+            "" => format!("CHECK ((id < 10)){word}"),
+            own if own.ends_with("VALID") && !word.is_empty() => "CHECK ((id < 10)) NOT VALID".into(),
+            _ => "CHECK ((id < 10))".into(),
+        };
+        assert_eq!(state, expected, "{own}");
+    }
+    let (_db, s) = open(&format!(
+        "CREATE TABLE t (id int, at date NOT NULL, CONSTRAINT small CHECK (id < 10){word}); INSERT INTO t VALUES (1, '2024-01-01')"
+    ));
+    s.query("CALL eventkit.convert_table('t', 'at', adopt_until => '2024-02-01')").unwrap();
+    assert_eq!(
+        value(
+            &s,
+            "SELECT string_agg(DISTINCT pg_get_constraintdef(oid), '; ') FROM pg_constraint WHERE conname = 'small'"
+        ),
+        format!("CHECK ((id < 10)){word}")
+    );
 }
 
 #[test]

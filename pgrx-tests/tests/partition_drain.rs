@@ -5,7 +5,7 @@ mod common;
 
 use common::kill::{kill_at, own_cluster, stopping_cluster};
 use common::{advisory_locks, fails, lines, number, open, value};
-use eventkit_tests::{Session, wait};
+use eventkit_tests::{ClusterBuilder, PgVersion, Session, wait};
 
 /// A parent whose rows, 1000 a day of four days, all lie in the default partition.
 const EVENTS: &str = "CREATE TABLE e (id int, at timestamptz NOT NULL, twice int GENERATED ALWAYS AS (id * 2) STORED, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
@@ -193,6 +193,55 @@ fn rows_that_come_while_a_drain_waits_are_moved_at_any_isolation_level() {
         assert!(!heard.contains("WARNING"), "{level}: {heard}");
         assert_eq!(value(&s, "SELECT count(*) FROM e_20240104"), "1001", "{level}");
         assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0", "{level}");
+    }
+}
+
+#[test]
+fn an_autovacuum_of_the_default_partition_is_not_waited_for_in_vain() {
+    let cluster =
+        ClusterBuilder::new(PgVersion::under_test().unwrap()).setting("autovacuum_naptime = 1s").start().unwrap();
+    cluster.create_database("d").unwrap();
+    cluster.create_extension("d").unwrap();
+    let s = Session::open(&cluster, "d", "drain").unwrap();
+    // For minutes, at this speed.
+    s.query("CREATE TABLE e (at date, wide text) PARTITION BY RANGE (at); CREATE TABLE rest PARTITION OF e DEFAULT WITH (autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_cost_delay = 100); \
+             INSERT INTO e SELECT '2024-01-01', repeat('x', 1000) FROM generate_series(1, 10000); DELETE FROM e WHERE random() < 0.9").unwrap();
+    wait::until(&cluster, "d", "EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.relation = 'rest'::regclass AND a.backend_type = 'autovacuum worker' AND a.query ~ 'VACUUM')").unwrap();
+    s.query("CALL eventkit.drain_default('e')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(!heard.contains("WARNING") && heard.contains("rows moved"), "{heard}");
+    assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0");
+}
+
+#[test]
+fn what_is_no_plain_table_is_not_drained_and_the_batch_is_checked_in_the_plan_too() {
+    for (default, what) in [
+        (
+            "CREATE TABLE rest PARTITION OF e DEFAULT PARTITION BY HASH (id); CREATE TABLE rest_0 PARTITION OF rest FOR VALUES WITH (MODULUS 1, REMAINDER 0); INSERT INTO e VALUES (1, '2024-01-01')",
+            "is partitioned itself",
+        ),
+        (
+            "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw; CREATE FOREIGN TABLE rest PARTITION OF e DEFAULT SERVER files OPTIONS (program 'echo \"1\t2024-01-01\"')",
+            "is a foreign table",
+        ),
+    ] {
+        let (_db, s) = open(&format!("CREATE TABLE e (id int, at date) PARTITION BY RANGE (at); {default}"));
+        s.query("INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry) VALUES ('e', '1 day', 'UTC', 0, 'detach')").unwrap();
+        for call in ["CALL eventkit.drain_default('e')", "SELECT * FROM eventkit.plan_drain_default('e')"] {
+            let refused = fails(&s, call);
+            assert!(
+                refused.sqlstate == "0A000" && refused.message.contains(what) && refused.hint.is_some(),
+                "{refused}"
+            );
+        }
+        let _ = s.take_notices();
+        s.query("CALL eventkit.maintain('2024-06-01 12:00Z')").unwrap();
+        let heard = s.take_notices().join("\n");
+        assert_eq!(heard.matches(what).count(), 1, "{heard}");
+    }
+    let (_db, s) = open(EVENTS);
+    for batch in ["-1", "NULL"] {
+        assert_eq!(fails(&s, &format!("SELECT * FROM eventkit.plan_drain_default('e', {batch})")).sqlstate, "22023");
     }
 }
 

@@ -416,6 +416,19 @@ fn the_chart_has_a_bar_for_each_period() {
 }
 
 #[test]
+fn the_chart_shows_the_least_bit_of_a_bar() {
+    let (_db, s) = open(
+        "CREATE TABLE e (id int, at timestamptz) PARTITION BY RANGE (at); CALL eventkit.create_partitions('e', '2024-01-01 00:00Z', '2024-01-03 00:00Z')",
+    );
+    s.query("INSERT INTO e SELECT n, '2024-01-01 00:00Z' FROM generate_series(1, 100) n; INSERT INTO e VALUES (0, '2024-01-02 00:00Z')").unwrap();
+    s.query("ANALYZE e_20240101, e_20240102").unwrap();
+    assert_eq!(
+        lines(&s, "SELECT eventkit.partition_chart('e', width => 8)"),
+        ["2024-01-01  100  ████████", "2024-01-02    1  █"]
+    );
+}
+
+#[test]
 fn the_chart_names_periods_as_the_clocks_of_the_parent_do() {
     for zone in ["America/New_York", "Asia/Kolkata", "UTC"] {
         for (key, unit) in

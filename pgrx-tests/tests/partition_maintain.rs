@@ -150,6 +150,21 @@ fn what_is_planned_is_what_is_done() {
 }
 
 #[test]
+fn what_is_detached_concurrently_is_planned_so() {
+    let (_db, s) = open(PARENTS);
+    let plan =
+        "SELECT statement FROM eventkit.plan_maintain('2024-03-11 18:00Z') WHERE statement ~ ' DETACH PARTITION '";
+    let planned = lines(&s, plan);
+    assert!(!planned.is_empty() && planned.iter().all(|p| p.ends_with(" CONCURRENTLY")), "{planned:#?}");
+    s.query("BEGIN").unwrap();
+    assert_eq!(lines(&s, plan), planned, "maintain runs in no block");
+    s.query("COMMIT; DROP TABLE rest").unwrap();
+    s.query("CREATE TABLE rest PARTITION OF c DEFAULT").unwrap();
+    let planned = lines(&s, plan);
+    assert!(!planned.is_empty() && planned.iter().all(|p| !p.ends_with(" CONCURRENTLY")), "{planned:#?}");
+}
+
+#[test]
 fn a_plan_shows_every_parent_of_the_callers_and_what_stands_in_the_way() {
     let (db, s) = open(PARENTS);
     let owner = format!("owner_{}", db.name);

@@ -229,6 +229,68 @@ const ARCHIVE: &str = "CREATE TABLE archived (partition text, rows bigint, who t
     END $$;";
 
 #[test]
+fn what_rows_of_the_parent_itself_refer_to_is_kept_before_the_hook_gets_it() {
+    for refers in ["'2024-01-02'", "'2024-01-01'"] {
+        let (_db, s) = open(&format!(
+            "CREATE TABLE e (id int, at date, up int, up_at date, PRIMARY KEY (id, at), CONSTRAINT above FOREIGN KEY (up, up_at) REFERENCES e) PARTITION BY RANGE (at);
+             CALL eventkit.create_partitions('e', '2024-01-01', '2024-01-04'); INSERT INTO e VALUES (1, '2024-01-01', NULL, NULL), (2, {refers}, 1, '2024-01-01'); {ARCHIVE}"
+        ));
+        on_expiry(&s, "'drop', NULL");
+        let drop = "CALL eventkit.drop_old_partitions('e', '2024-01-02', archive => 'archive(regclass)')";
+        s.query(drop).unwrap();
+        let heard = s.take_notices().join("\n");
+        assert!(
+            heard.contains(
+                "partition e_20240101 is kept: public.e_20240101 is still needed by foreign key above of table public.e"
+            ),
+            "{heard}"
+        );
+        assert_eq!(value(&s, "SELECT count(*) FROM archived"), "0", "{refers}");
+        let plan =
+            lines(&s, "SELECT statement, reason FROM eventkit.plan_drop_old_partitions('e', '2024-01-02')").join("\n");
+        assert!(plan.starts_with("NULL|it is kept: "), "{plan}");
+        s.query("UPDATE e SET up = NULL, up_at = NULL").unwrap();
+        s.query(drop).unwrap();
+        assert_eq!(left(&s), "e_20240102 e_20240103", "{refers}");
+    }
+}
+
+#[test]
+fn a_foreign_table_leaves_as_others_do() {
+    for default in ["", "CREATE TABLE rest PARTITION OF e DEFAULT;"] {
+        for (what, archived) in [("'drop', NULL", true), ("'drop', NULL", false), ("'move', 'old'", false)] {
+            let (_db, s) = open(&format!(
+                "CREATE SCHEMA old; CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw; CREATE TABLE e (at date) PARTITION BY RANGE (at); {default}
+                 CREATE FOREIGN TABLE e_far PARTITION OF e FOR VALUES FROM ('2024-01-01') TO ('2024-01-02') SERVER files OPTIONS (program 'true'); {ARCHIVE}
+                 CALL eventkit.create_partitions('e', '2024-01-02', '2024-01-03')"
+            ));
+            on_expiry(&s, what);
+            let hook = if archived { "'archive(regclass)'" } else { "NULL" };
+            let call = format!("('e', '2024-01-02', archive => {hook})");
+            let plan = lines(&s, &format!("SELECT statement FROM eventkit.plan_drop_old_partitions{call}"));
+            s.query(&format!("CALL eventkit.drop_old_partitions{call}")).unwrap();
+            let heard = s.take_notices().join("\n");
+            assert!(
+                heard.contains("partition e_far of e: ") && !heard.contains("WARNING"),
+                "{what}: {heard}\n{plan:#?}"
+            );
+            assert_eq!(number(&s, "SELECT count(*) FROM archived"), i64::from(archived));
+            let at =
+                value(&s, "SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class c WHERE c.relname = 'e_far'");
+            assert_eq!(at, if what.contains("old") { "old.e_far" } else { "NULL" });
+            assert!(
+                plan.iter().any(|p| p.starts_with(if archived || !what.contains("old") {
+                    "DROP FOREIGN TABLE"
+                } else {
+                    "ALTER TABLE \"public\".\"e_far\" SET SCHEMA"
+                })),
+                "{plan:#?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_archive_hook_comes_first_and_its_failure_keeps_the_partition() {
     let (_db, s) = open(&format!("{EVENTS} {ARCHIVE} CREATE TABLE \"full\" ()"));
     on_expiry(&s, "'drop', NULL");

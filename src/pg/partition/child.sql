@@ -56,9 +56,13 @@ SELECT (rights.facts || jsonb_build_object(
   'checks', (
     SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.conname, 'definition', pg_get_constraintdef(p.oid), 'state', CASE
       WHEN k.oid IS NULL THEN 'missing'
-      WHEN replace(pg_get_constraintdef(k.oid), ' NOT VALID', '') <> replace(pg_get_constraintdef(p.oid), ' NOT VALID', '') OR k.connoinherit THEN 'different'
-      WHEN NOT k.convalidated THEN 'unproven' ELSE 'there' END) ORDER BY p.conname), '[]')
-    FROM pg_constraint p LEFT JOIN pg_constraint k ON k.conrelid = $1 AND k.conname = p.conname AND k.contype = 'c'
+      WHEN regexp_replace(pg_get_constraintdef(k.oid), s.state, '') <> regexp_replace(pg_get_constraintdef(p.oid), s.state, '') OR k.connoinherit THEN 'different'
+      WHEN NOT k.convalidated AND s.enforced THEN 'unproven' ELSE 'there' END) ORDER BY p.conname), '[]')
+    FROM pg_constraint p
+    CROSS JOIN LATERAL (SELECT coalesce(to_jsonb(p) ->> 'conenforced', 'true')::boolean) e (enforced)
+    -- The table may prove more than the parent asks for.
+    CROSS JOIN LATERAL (SELECT e.enforced, CASE WHEN e.enforced THEN ' NOT VALID$' ELSE ' NOT (VALID|ENFORCED)$' END AS state) s
+    LEFT JOIN pg_constraint k ON k.conrelid = $1 AND k.conname = p.conname AND k.contype = 'c'
     WHERE p.conrelid = $2 AND p.contype = 'c' AND NOT p.connoinherit),
   'bytes', pg_table_size(c.oid),
   -- The server takes over what has these facts in common. One that is not enforced has nothing to prove.

@@ -98,7 +98,7 @@ WITH it AS (
   UNION ALL SELECT 6, format('constraint %I is an exclusion or goes by periods', k.conname), 'It would hold in each partition alone.', format('Drop it first: ALTER TABLE %s DROP CONSTRAINT %I.', it.shown, k.conname)
   FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE it.relkind <> 'p' AND (k.contype = 'x' OR coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'true')
   UNION ALL SELECT 6, format('constraint %I is not validated', k.conname), 'A constraint of a partitioned table holds for all rows.', format('Prove it first: ALTER TABLE %s VALIDATE CONSTRAINT %I.', it.shown, k.conname)
-  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE NOT k.convalidated AND (k.contype <> 'f' OR coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true') AND it.relkind <> 'p' AND NOT eventkit.proves_bound(k.oid)
+  FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE NOT k.convalidated AND coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true' AND it.relkind <> 'p' AND NOT eventkit.proves_bound(k.oid)
   UNION ALL SELECT 6, format('constraint %I is on it', k.conname), 'The bound is proved by a CHECK of that name; this one says something else.', format('Give it another name first: ALTER TABLE %s RENAME CONSTRAINT %I TO ….', it.shown, k.conname)
   FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE it.relkind <> 'p' AND k.conname = 'partition_bound' AND NOT eventkit.proves_bound(k.oid)
   UNION ALL SELECT 6, format('constraint %I is NO INHERIT', k.conname), 'A partitioned table has no constraint of its own alone.', format('Add it again without NO INHERIT: ALTER TABLE %s DROP CONSTRAINT %I.', it.shown, k.conname)

@@ -54,7 +54,16 @@ fn deferred(pair: &Pair) -> Result<Vec<String>> {
     Ok(names.into_iter().filter_map(|(schema, name)| Some(qualified(&schema?, &name?))).collect())
 }
 
+/// Raises `0A000` for a default partition that is no plain table.
+fn plain(pair: &Pair) -> Result<()> {
+    match pair.source.kind.as_str() {
+        "r" => Ok(()),
+        kind => Err(error::default_is_no_table(&pair.source.qualified(), &pair.target.parent.qualified(), kind == "p")),
+    }
+}
+
 fn steps(pair: &Pair, period: &Period, copy_first: bool) -> Result<Vec<Step>> {
+    plain(pair)?;
     let (quiet, deferred) = (quiet(pair)?, deferred(pair)?);
     pair.target.steps(period, |parent, found| drain::period(parent, period, found, &quiet, &deferred, copy_first))
 }
@@ -84,7 +93,11 @@ pub fn next_default_period(parent: Option<Oid>, before: Option<Timestamp>) -> Op
             let period = pair.target.calendar()?.of_shown(before.micros("before")?)?;
             range.to = range.to.min(pair.target.key()?.range_of(&period).0);
         }
-        Ok(pair.next(range, true)?.map(|(period, _)| period))
+        let found = pair.next(range, true)?.map(|(period, _)| period);
+        if found.is_some() {
+            plain(&pair)?;
+        }
+        Ok(found)
     };
     next().or_raise().and_then(|period| shown(period.shown_from))
 }
@@ -155,7 +168,8 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_drain_default(parent: Oid, batch_rows: i32) {
     let Some(pair) = pair(given(parent, "parent")?)? else { return Ok(Vec::new()) };
-    let batch = i64::from(given(batch_rows, "batch_rows")?);
+    let checked = catalog::one::<i32>("SELECT eventkit.check_batch_rows($1)", &[batch_rows.into()])?;
+    let batch = i64::from(given(checked, "batch_rows")?);
     let (mut planned, mut range) = (Vec::new(), pair.moved(None, None)?);
     while let Some((period, rest)) = pair.next(range, true)? {
         planned.extend(steps(&pair, &period, rows_of(&pair, &period)? > batch)?);

@@ -116,7 +116,8 @@ pgrx::extension_sql_file!(
         retire::run_as_owner,
         retire::plan_detach_partition,
         retire::plan_expired_table,
-        retire::plan_drop_old_partitions
+        retire::plan_drop_old_partitions,
+        retire::plan_retire_partitions
     ]
 );
 pgrx::extension_sql_file!(

@@ -7,7 +7,7 @@ use crate::pg::raise::OrRaise;
 use crate::raw::server::{as_role, in_recovery, in_transaction_block};
 use crate::raw::worker::{self, Workers};
 use eventkit_core::error::Result;
-use eventkit_core::partition::retire::{self, Expiry};
+use eventkit_core::partition::retire::{self, Expiry, Leaving};
 use eventkit_core::partition::step::Step;
 use eventkit_core::partition::{error, name};
 use pgrx::datum::TimestampWithTimeZone;
@@ -152,22 +152,24 @@ pub fn run_as_owner(table: Option<Oid>, statement: Option<String>) -> Option<Str
     as_role(owner, run).map_err(|e| error::no_text(&e.to_string())).or_raise()
 }
 
-/// A table's quoted, qualified name; `None` when it is gone.
-fn name_of(table: Oid) -> Result<Option<String>> {
+/// A table's quoted, qualified name and kind; `None` when it is gone.
+fn found(table: Oid) -> Result<Option<Leaving>> {
     let names = catalog::one_row(
-        "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+        "SELECT n.nspname::text, c.relname::text, c.relkind = 'f' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
         &[table.into()],
-        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?, row.get::<bool>(3)?)),
     )?;
     Ok(match names {
-        Some((Some(schema), Some(table))) => Some(name::qualified(&schema, &table)),
+        Some((Some(schema), Some(table), foreign)) => {
+            Some(Leaving { name: name::qualified(&schema, &table), foreign: foreign == Some(true) })
+        }
         _ => None,
     })
 }
 
-/// A table's quoted, qualified name. Raises `42P01` when it is gone.
-fn named(table: Oid) -> Result<String> {
-    name_of(table)?.ok_or_else(|| error::no_such_table("partition"))
+/// A table's quoted, qualified name and kind. Raises `42P01` when it is gone.
+fn named(table: Oid) -> Result<Leaving> {
+    found(table)?.ok_or_else(|| error::no_such_table("partition"))
 }
 
 /// Whether the detach of a partition was begun and not ended; `None` for a table that is no partition of the parent.
@@ -192,11 +194,14 @@ AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 fn plan_detach_partition(parent: Oid, partition: Oid) {
     let (parent, partition) = (given(parent, "parent")?, given(partition, "partition")?);
     let target = Target::read_free(parent)?;
-    let name = named(partition)?;
+    let leaving = named(partition)?;
     Ok(match pending(parent, partition)? {
-        Some(true) => vec![retire::finalize(&target.parent, &name)],
-        Some(false) => retire::detach(&target.parent, &name),
-        None => vec![Step::nothing(name.clone(), format!("{name} is no partition of {}", target.parent.qualified()))],
+        Some(true) => vec![retire::finalize(&target.parent, &leaving.name)],
+        Some(false) => retire::detach(&target.parent, &leaving),
+        None => {
+            let reason = format!("{} is no partition of {}", leaving.name, target.parent.qualified());
+            vec![Step::nothing(leaving.name, reason)]
+        }
     })
 }
 }
@@ -212,8 +217,8 @@ SET search_path = pg_catalog, pg_temp
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_expired_table(table: Oid, on_expiry: String, expired_schema: String, archived: bool) {
-    let name = named(given(table, "table")?)?;
-    Ok(Expiry::of(&given(on_expiry, "on_expiry")?, expired_schema).steps(&name, given(archived, "archived")?))
+    let leaving = named(given(table, "table")?)?;
+    Ok(Expiry::of(&given(on_expiry, "on_expiry")?, expired_schema).steps(&leaving, given(archived, "archived")?))
 }
 }
 
@@ -285,27 +290,53 @@ SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO,
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 fn plan_drop_old_partitions(parent: Oid, older_than: TimestampWithTimeZone, archive: Oid) {
-    let (table, alone) = (given(parent, "parent")?, !in_transaction_block());
-    let target = Target::read(table)?;
+    retirement(given(parent, "parent")?, older_than, archive, !in_transaction_block())
+}
+}
+
+plan_function! {
+/// The steps of `retire_partitions` as `maintain` calls it, which no block of the caller's is around.
+///
+/// Takes the parent and the limit. Raises what `plan_drop_old_partitions` raises.
+r#"
+CREATE FUNCTION eventkit.plan_retire_partitions(parent regclass, older_than timestamptz) RETURNS SETOF eventkit.plan_step
+STABLE PARALLEL RESTRICTED COST 100000 ROWS 30 LANGUAGE c
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET jit = off
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#
+fn plan_retire_partitions(parent: Oid, older_than: TimestampWithTimeZone) {
+    retirement(given(parent, "parent")?, older_than, None, true)
+}
+}
+
+/// The steps by which partitions are retired; `alone` by a call that commits them one by one.
+fn retirement(
+    parent: Oid,
+    older_than: Option<TimestampWithTimeZone>,
+    archive: Option<Oid>,
+    alone: bool,
+) -> Result<Vec<Step>> {
+    let target = Target::read(parent)?;
     let told = catalog::one_row(
         "SELECT s.on_expiry, s.expired_schema::text FROM eventkit.partition_settings s WHERE s.parent = $1",
-        &[table.into()],
+        &[parent.into()],
         |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
     )?;
     let (on_expiry, schema) = told.unwrap_or_default();
     let expiry = Expiry::of(on_expiry.as_deref().unwrap_or("detach"), schema);
-    let hook = catalog::one::<String>("SELECT eventkit.archive_of($1, $2)", &[table.into(), archive.into()])?;
-    let trouble = catalog::one::<String>("SELECT eventkit.archive_trouble($1, $2)", &[table.into(), hook.clone().into()])?;
+    let hook = catalog::one::<String>("SELECT eventkit.archive_of($1, $2)", &[parent.into(), archive.into()])?;
+    let trouble =
+        catalog::one::<String>("SELECT eventkit.archive_trouble($1, $2)", &[parent.into(), hook.clone().into()])?;
     let call = catalog::one::<String>(
         "SELECT format('%s %I.%I', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
          WHERE p.oid = CASE WHEN $2 IS NULL THEN to_regprocedure($1)::oid END",
         &[hook.clone().into(), trouble.clone().into()],
     )?;
     let (mut steps, mut leaving) = (Vec::new(), Vec::new());
-    let expired = expired(&target, limit(table, &target, older_than, None)?)?;
-    for one in departing(table, older_than)? {
+    let expired = expired(&target, limit(parent, &target, older_than, None)?)?;
+    for one in departing(parent, older_than)? {
         // Of one that is gone nothing is left to do.
-        let Some(name) = name_of(one.table)? else { continue };
+        let Some(table) = found(one.table)? else { continue };
         let rest = match (one.pending, &one.begun) {
             (None, None) => continue,
             (None | Some(true), Some((expiry, archived))) => Some((expiry, *archived)),
@@ -314,15 +345,15 @@ fn plan_drop_old_partitions(parent: Oid, older_than: TimestampWithTimeZone, arch
             (Some(_), _) => None,
         };
         if let Some((expiry, archived)) = rest {
-            steps.extend(retire::plan_rest(&target.parent, &name, one.pending == Some(true), expiry, archived, alone));
+            steps.extend(retire::plan_rest(&target.parent, &table, one.pending == Some(true), expiry, archived, alone));
         } else if trouble.is_some() {
             continue;
-        } else if let Some(reason) = kept(table, &one, hook.as_ref(), &leaving, alone)? {
-            steps.push(Step::nothing(name, format!("it is kept: {reason}")));
+        } else if let Some(reason) = kept(parent, &one, hook.as_ref(), &leaving, alone)? {
+            steps.push(Step::nothing(table.name, format!("it is kept: {reason}")));
             continue;
         } else {
             let pending = one.pending == Some(true);
-            steps.extend(retire::plan(&target.parent, &name, pending, &expiry, call.as_deref(), alone));
+            steps.extend(retire::plan(&target.parent, &table, pending, &expiry, call.as_deref(), alone));
         }
         leaving.push(one.table);
     }
@@ -331,5 +362,4 @@ fn plan_drop_old_partitions(parent: Oid, older_than: TimestampWithTimeZone, arch
         steps.push(Step::nothing(target.parent.qualified(), reason));
     }
     Ok(steps)
-}
 }

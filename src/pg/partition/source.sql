@@ -24,7 +24,20 @@ SELECT jsonb_build_object(
       'castable', EXISTS (
         SELECT FROM pg_cast t LEFT JOIN pg_proc f ON f.oid = t.castfunc
         WHERE t.castsource = a.atttypid AND t.casttarget = p.atttypid AND t.castcontext IN ('i', 'a')
-          AND (t.castmethod = 'b' OR f.provolatile = 'i'))) ORDER BY a.attnum), '[]')
+          AND (t.castmethod = 'b' OR f.provolatile = 'i')),
+      'sequences', (
+        SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_object('schema', sn.nspname, 'name', s.relname, 'ascending', q.seqincrement > 0)), '[]')
+        FROM (
+          SELECT d.objid AS seq FROM pg_depend d
+          WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+            AND d.refobjid = c.oid AND d.refobjsubid = a.attnum AND d.deptype = 'i'
+          UNION
+          SELECT d.refobjid FROM pg_attrdef ad
+          JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = ad.oid AND d.refclassid = 'pg_class'::regclass
+          WHERE ad.adrelid = c.oid AND ad.adnum = a.attnum) u
+        JOIN pg_sequence q ON q.seqrelid = u.seq
+        JOIN pg_class s ON s.oid = u.seq JOIN pg_namespace sn ON sn.oid = s.relnamespace
+        WHERE has_sequence_privilege(s.oid, 'SELECT') AND has_schema_privilege(sn.oid, 'USAGE'))) ORDER BY a.attnum), '[]')
     FROM pg_attribute a
     LEFT JOIN pg_attribute p ON p.attrelid = $2 AND p.attname = a.attname AND p.attnum > 0 AND NOT p.attisdropped
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)

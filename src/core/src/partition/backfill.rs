@@ -236,21 +236,32 @@ pub fn differing_periods_query(parent: &Parent, source: &Source, bounds: &[i64])
     ))
 }
 
-/// The steps that bring every sequence of the parent to the extreme value of the source's column or beyond. Errors
+/// The steps that bring every sequence of the parent to the extreme value of the source's column, and of the sequences that feed it
+/// there, or beyond. Errors
 /// as [`copied_columns`].
 pub fn sequence_steps(parent: &Parent, source: &Source) -> Result<Vec<Step>> {
     let copied = copied_columns(parent, source)?;
     let steps = parent.sequences.iter().filter(|s| copied.contains(&s.column.as_str())).map(|sequence| {
         let name = qualified(&sequence.schema, &sequence.name);
         let extreme = if sequence.ascending { "max" } else { "min" };
+        let mut value = format!(
+            "(SELECT pg_catalog.{extreme}({}) FROM {})::pg_catalog.int8",
+            identifier(&sequence.column),
+            source.qualified()
+        );
+        // Numbers of rows that were deleted are known outside, and are not given twice.
+        let feeding = source.columns.iter().filter(|c| c.name == sequence.column).flat_map(|c| &c.sequences);
+        let drawn: Vec<String> = feeding
+            .filter(|s| s.ascending == sequence.ascending)
+            .map(|s| qualified(&s.schema, &s.name))
+            .filter(|s| *s != name)
+            .map(|s| format!(" UNION ALL SELECT last_value FROM {s} WHERE is_called"))
+            .collect();
+        if !drawn.is_empty() {
+            value = format!("(SELECT pg_catalog.{extreme}(u.value) FROM (SELECT {value}{}) u (value))", drawn.concat());
+        }
         Step::locking(
-            format!(
-                "SELECT eventkit.advance_sequence({}::pg_catalog.regclass, \
-                 (SELECT pg_catalog.{extreme}({}) FROM {})::pg_catalog.int8)",
-                literal(&name),
-                identifier(&sequence.column),
-                source.qualified()
-            ),
+            format!("SELECT eventkit.advance_sequence({}::pg_catalog.regclass, {value})", literal(&name)),
             Lock::ShareRowExclusive,
             name,
             "new rows of the parent get numbers that no copied row has; locked only while it is behind",

@@ -364,6 +364,24 @@ pub fn drain_is_published(table: &str, publication: &Publication) -> Error {
     )
 }
 
+/// `0A000`: rows are not moved out of a default partition that is partitioned itself, or a foreign table.
+#[must_use]
+pub fn default_is_no_table(default: &str, parent: &str, partitioned: bool) -> Error {
+    let (what, why) = if partitioned {
+        ("is partitioned itself", "Its rows may lie there as they are meant to")
+    } else {
+        ("is a foreign table", "Its rows are not this server's")
+    };
+    error(
+        Condition::FeatureNotSupported,
+        format!("default partition {default} of {parent} {what}"),
+        format!("{why}; only a plain table is drained."),
+        format!(
+            "Detach it: ALTER TABLE {parent} DETACH PARTITION {default}; then make partitions and insert its rows into {parent}."
+        ),
+    )
+}
+
 /// `42P07`: the partition's name belongs to another relation.
 #[must_use]
 pub fn name_taken(name: &str, parent: &str) -> Error {

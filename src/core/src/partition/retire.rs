@@ -35,20 +35,32 @@ pub fn exclusive_locks(parent: &Parent) -> Vec<Step> {
     steps
 }
 
+/// A partition that leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Its quoted, qualified name.
+    pub name: String,
+    /// Whether it is a foreign table, which the server locks for nobody who asks, and which has a DROP of its own.
+    pub foreign: bool,
+}
+
 /// The steps that detach a partition, each wait under `lock_timeout`. O(tables).
 #[must_use]
-pub fn detach(parent: &Parent, partition: &str) -> Vec<Step> {
+pub fn detach(parent: &Parent, leaving: &Leaving) -> Vec<Step> {
+    let partition = leaving.name.as_str();
     let mut steps = exclusive_locks(parent);
     let before_default = steps.len() - usize::from(parent.default_partition().is_some());
-    steps.insert(
-        before_default,
-        Step::locking(
-            format!("LOCK TABLE {partition} IN {} MODE", Lock::AccessExclusive.sql()),
-            Lock::AccessExclusive,
-            partition,
-            "who uses it by its own name is waited for together with the others, and not while they wait",
-        ),
-    );
+    if !leaving.foreign {
+        steps.insert(
+            before_default,
+            Step::locking(
+                format!("LOCK TABLE {partition} IN {} MODE", Lock::AccessExclusive.sql()),
+                Lock::AccessExclusive,
+                partition,
+                "who uses it by its own name is waited for together with the others, and not while they wait",
+            ),
+        );
+    }
     steps.push(Step::locking(
         format!("ALTER TABLE {} DETACH PARTITION {partition}", parent.qualified()),
         Lock::AccessExclusive,
@@ -93,16 +105,20 @@ impl Expiry {
 
     /// The steps that do it to a detached table. One whose rows are archived before it is dropped is closed to writers first. O(1).
     #[must_use]
-    pub fn steps(&self, table: &str, archived: bool) -> Vec<Step> {
+    pub fn steps(&self, leaving: &Leaving, archived: bool) -> Vec<Step> {
+        let table = leaving.name.as_str();
         let (statement, reason) = match self {
             Self::Detach => return Vec::new(),
+            Self::Drop if leaving.foreign => {
+                (format!("DROP FOREIGN TABLE {table}"), "the period expired; the rows stay where they are kept")
+            }
             Self::Drop => (format!("DROP TABLE {table}"), "the rows expired with their period"),
             Self::Move(schema) => {
                 (format!("ALTER TABLE {table} SET SCHEMA {}", identifier(schema)), "expired partitions are kept there")
             }
         };
         let mut steps = Vec::new();
-        if archived && *self == Self::Drop {
+        if archived && *self == Self::Drop && !leaving.foreign {
             let lock = Lock::ShareRowExclusive;
             steps.push(Step::locking(
                 format!("LOCK TABLE {table} IN {} MODE", lock.sql()),
@@ -120,12 +136,13 @@ impl Expiry {
 #[must_use]
 pub fn plan(
     parent: &Parent,
-    partition: &str,
+    leaving: &Leaving,
     pending: bool,
     expiry: &Expiry,
     archive: Option<&str>,
     alone: bool,
 ) -> Vec<Step> {
+    let partition = leaving.name.as_str();
     let mut steps = Vec::new();
     if let Some(archive) = archive {
         steps.push(Step::locking(
@@ -140,11 +157,11 @@ pub fn plan(
         if alone && parent.default.is_none() {
             steps.push(concurrently(parent, partition));
         } else {
-            steps.extend(detach(parent, partition));
+            steps.extend(detach(parent, leaving));
         }
         end(&mut steps, parent, alone);
     }
-    steps.extend(plan_rest(parent, partition, pending, expiry, archive.is_some(), alone));
+    steps.extend(plan_rest(parent, leaving, pending, expiry, archive.is_some(), alone));
     steps
 }
 
@@ -152,7 +169,7 @@ pub fn plan(
 #[must_use]
 pub fn plan_rest(
     parent: &Parent,
-    partition: &str,
+    leaving: &Leaving,
     pending: bool,
     expiry: &Expiry,
     archived: bool,
@@ -160,10 +177,10 @@ pub fn plan_rest(
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     if pending {
-        steps.push(finalize(parent, partition));
+        steps.push(finalize(parent, &leaving.name));
         end(&mut steps, parent, alone);
     }
-    let last = expiry.steps(partition, archived);
+    let last = expiry.steps(leaving, archived);
     if !last.is_empty() {
         steps.extend(last);
         end(&mut steps, parent, alone);

@@ -355,6 +355,19 @@ pub struct SourceColumn {
     pub same_type: bool,
     /// Whether a cast that depends on nothing else leads from one to the other.
     pub castable: bool,
+    /// The sequences that feed it and that the caller may look at.
+    pub sequences: Vec<SourceSequence>,
+}
+
+/// A sequence that feeds a column of the source.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SourceSequence {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Whether its numbers grow.
+    pub ascending: bool,
 }
 
 /// A table that is to become a partition, compared with the parent.

@@ -20,6 +20,7 @@ fn source() -> Source {
         parent_type: Some("bigint".into()),
         same_type: true,
         castable: false,
+        sequences: vec![],
     });
     Source {
         schema: "old".into(),

@@ -12,6 +12,9 @@ use crate::error::Result;
 /// The name of the CHECK that stands for the NOT NULLs of the parent until they are set.
 const NOT_NULL_CHECK: &str = "partition_not_null";
 
+/// How the server writes a constraint of which there is nothing to prove.
+const NOT_ENFORCED: &str = " NOT ENFORCED";
+
 /// The name of the CHECK by which the default partition is proved to hold none of the rows, without a period's digits.
 const ADOPTED: &str = "adopted";
 
@@ -150,7 +153,8 @@ fn proofs(child: &Child, key: &Key, bound: Bound, name: &str) -> Result<Vec<Step
         .collect();
     let add = |constraint: &str, definition: &str| {
         let definition = definition.trim_end_matches(" NOT VALID");
-        format!("ALTER TABLE {name} ADD CONSTRAINT {} {definition} NOT VALID", identifier(constraint))
+        let unproven = if definition.ends_with(NOT_ENFORCED) { "" } else { " NOT VALID" };
+        format!("ALTER TABLE {name} ADD CONSTRAINT {} {definition}{unproven}", identifier(constraint))
     };
     let bound = format!("CHECK ({})", bound.check(key)?);
     steps.push(exclusive(add(BOUND_CHECK, &bound), "equals the bound; no row is read, new ones are checked"));
@@ -166,7 +170,7 @@ fn proofs(child: &Child, key: &Key, bound: Bound, name: &str) -> Result<Vec<Step
         if check.state == CheckState::Missing {
             steps.push(exclusive(add(&check.name, &check.definition), "a CHECK of the parent"));
         }
-        if check.state != CheckState::There {
+        if check.state != CheckState::There && !check.definition.ends_with(NOT_ENFORCED) {
             unproven.push(&check.name);
         }
     }

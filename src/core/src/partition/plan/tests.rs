@@ -7,7 +7,7 @@ use crate::partition::key::KeyType;
 use crate::partition::period::Length;
 use crate::partition::snapshot::{
     CheckState, Child, ChildCheck, ChildIndex, Column, Default as Rest, Grant, Index, IndexConstraint, Linked,
-    Partition, Policy, Sequence, SourceColumn, Statistics,
+    Partition, Policy, Sequence, SourceColumn, SourceSequence, Statistics,
 };
 use crate::partition::step::Lock;
 
@@ -81,6 +81,7 @@ fn source(columns: &[&str]) -> Source {
                 parent_type: known.contains(name).then(|| "text".into()),
                 same_type: true,
                 castable: false,
+                sequences: vec![],
             })
             .collect(),
     }
@@ -393,6 +394,18 @@ fn questions_to_the_source() {
         ["SELECT eventkit.advance_sequence('\"s\".\"id''seq\"'::pg_catalog.regclass, \
           (SELECT pg_catalog.max(\"id\") FROM \"old\".\"e\")::pg_catalog.int8)"]
     );
+    // What feeds the source has drawn numbers of rows that are there no more; the parent's own, or one that goes the other way, tells nothing.
+    let mut fed = source(&["id", "at"]);
+    let sequence =
+        |schema: &str, name: &str, ascending| SourceSequence { schema: schema.into(), name: name.into(), ascending };
+    fed.columns[0].sequences =
+        vec![sequence("old", "id", true), sequence("s", "id'seq", true), sequence("old", "down", false)];
+    assert_eq!(
+        statements(&backfill::sequence_steps(&p, &fed).unwrap()),
+        ["SELECT eventkit.advance_sequence('\"s\".\"id''seq\"'::pg_catalog.regclass, \
+          (SELECT pg_catalog.max(u.value) FROM (SELECT (SELECT pg_catalog.max(\"id\") FROM \"old\".\"e\")::pg_catalog.int8 \
+          UNION ALL SELECT last_value FROM \"old\".\"id\" WHERE is_called) u (value)))"]
+    );
     assert!(backfill::left_behind_query(&p, &s, &leap_day()).unwrap().contains("'after 2024-02-29'"));
     let (hours, differing) = (
         backfill::hours_query(&p, &s, &leap_day()).unwrap(),
@@ -489,6 +502,11 @@ fn what_a_table_lacks_is_made_before_the_locks() {
     let check =
         |name: &str, state| ChildCheck { name: name.into(), definition: "CHECK ((id > 0)) NOT VALID".into(), state };
     c.checks = vec![check("a", CheckState::Missing), check("b", CheckState::Unproven), check("c", CheckState::There)];
+    c.checks.push(ChildCheck {
+        name: "d".into(),
+        definition: "CHECK (false) NOT ENFORCED".into(),
+        state: CheckState::Missing,
+    });
     let has =
         |parent: &str, name: &str, constrained| ChildIndex { parent: parent.into(), name: name.into(), constrained };
     c.indexes = vec![has("e_pkey", "mine", false), has("e_more", "filled_index_2", false), has("e_last", "last", true)];
@@ -503,6 +521,7 @@ fn what_a_table_lacks_is_made_before_the_locks() {
             "ADD CONSTRAINT partition_bound CHECK (at IS NOT NULL AND at OPERATOR(pg_catalog.<) '1970-01-01'::pg_catalog.date) NOT VALID",
             "ADD CONSTRAINT partition_not_null CHECK (id IS NOT NULL) NOT VALID",
             "ADD CONSTRAINT a CHECK ((id > 0)) NOT VALID",
+            "ADD CONSTRAINT d CHECK (false) NOT ENFORCED",
             "COMMIT",
             "VALIDATE CONSTRAINT partition_bound",
             "COMMIT",
@@ -603,13 +622,14 @@ fn a_small_sample_is_taken_of_rows_where_the_server_takes_another() {
 
 #[test]
 fn a_partition_leaves_by_locks_in_one_order() {
-    use crate::partition::retire::{self, Expiry};
+    use crate::partition::retire::{self, Expiry, Leaving};
+    let table = |name: &str| Leaving { name: name.into(), foreign: false };
     let mut parent = parent("app", "ev\"ents", KeyType::Timestamptz);
     let statements = |steps: Vec<Step>| -> Vec<String> { steps.into_iter().filter_map(|s| s.statement).collect() };
     assert_eq!(
         statements(retire::plan(
             &parent,
-            "\"app\".\"p\"",
+            &table("\"app\".\"p\""),
             false,
             &Expiry::of("drop", None),
             Some("CALL app.hook"),
@@ -629,7 +649,7 @@ fn a_partition_leaves_by_locks_in_one_order() {
     parent.linked.push(Linked { referencing: true, ..linked("app", "notes", false, false) });
     let expiry = Expiry::of("move", Some("o\"ld".into()));
     assert_eq!(
-        statements(retire::plan(&parent, "p", false, &expiry, None, true)),
+        statements(retire::plan(&parent, &table("p"), false, &expiry, None, true)),
         [
             "LOCK TABLE ONLY \"app\".\"ev\"\"ents\" IN ACCESS EXCLUSIVE MODE",
             "LOCK TABLE ONLY \"app\".\"notes\" IN SHARE ROW EXCLUSIVE MODE",
@@ -641,13 +661,19 @@ fn a_partition_leaves_by_locks_in_one_order() {
             "COMMIT",
         ]
     );
-    let finished = statements(retire::plan(&parent, "p", true, &Expiry::of("detach", None), None, true));
+    let finished = statements(retire::plan(&parent, &table("p"), true, &Expiry::of("detach", None), None, true));
     assert_eq!(finished, ["ALTER TABLE \"app\".\"ev\"\"ents\" DETACH PARTITION p FINALIZE", "COMMIT"]);
     parent.default = None;
-    let within = statements(retire::plan(&parent, "p", false, &Expiry::of("drop", None), Some("CALL hook"), false));
+    let within =
+        statements(retire::plan(&parent, &table("p"), false, &Expiry::of("drop", None), Some("CALL hook"), false));
     assert!(within.iter().all(|s| s != "COMMIT" && !s.ends_with(" CONCURRENTLY")), "{within:#?}");
-    let rest = statements(retire::plan_rest(&parent, "p", false, &Expiry::of("drop", None), false, true));
+    let rest = statements(retire::plan_rest(&parent, &table("p"), false, &Expiry::of("drop", None), false, true));
     assert_eq!(rest, ["DROP TABLE p", "COMMIT"]);
+    let foreign = Leaving { name: "f".into(), foreign: true };
+    let outside =
+        statements(retire::plan(&parent, &foreign, false, &Expiry::of("drop", None), Some("CALL hook"), false));
+    assert_eq!(outside.last().map(String::as_str), Some("DROP FOREIGN TABLE f"));
+    assert!(outside.iter().all(|s| !s.starts_with("LOCK TABLE f")), "{outside:#?}");
 }
 
 #[test]
