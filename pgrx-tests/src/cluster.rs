@@ -274,6 +274,18 @@ impl Cluster {
         kill(Pid::from_raw(pid), Signal::SIGKILL).context("cannot kill the backend")
     }
 
+    /// SIGKILL to each of some backends, before the server sees that one of them is gone and ends the others itself.
+    ///
+    /// # Errors
+    /// When one is no backend of this server.
+    pub fn kill_backends(&self, pids: &[i32]) -> Result<()> {
+        let postmaster = Pid::from_raw(self.postmaster()?);
+        kill(postmaster, Signal::SIGSTOP).context("cannot stop the server")?;
+        let killed = pids.iter().try_for_each(|pid| self.kill_backend(*pid));
+        kill(postmaster, Signal::SIGCONT).context("cannot let the server go on")?;
+        killed
+    }
+
     /// The server's own process.
     ///
     /// # Errors

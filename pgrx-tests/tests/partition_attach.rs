@@ -59,6 +59,7 @@ fn a_filled_table_is_attached_without_a_scan() {
         "4"
     );
     assert_eq!(left_over(&s), "0");
+    assert_eq!(value(&s, "SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'filled' AND attname = 'at'"), "t");
     let _ = s.take_notices();
     s.query(CALL).unwrap();
     assert!(
@@ -72,7 +73,7 @@ fn what_is_planned_is_what_is_done() {
     let (_db, s) = open(SETUP);
     let plan = lines(&s, &CALL.replace("CALL eventkit.", "SELECT statement FROM eventkit.plan_"));
     assert_eq!(left_over(&s), "0", "a plan does nothing");
-    assert_eq!(plan.iter().filter(|s| *s == "COMMIT").count(), 1 + 3 + 1 + 3 + 1, "{plan:#?}");
+    assert_eq!(plan.iter().filter(|s| *s == "COMMIT").count(), 1 + 3 + 1 + 3 + 1 + 1, "{plan:#?}");
     s.query("BEGIN").unwrap();
     for statement in &plan {
         s.query(statement).unwrap();

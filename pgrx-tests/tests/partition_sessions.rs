@@ -50,7 +50,7 @@ fn each_procedure_under_other_settings_of_the_session() {
         s.query(
             "SET TimeZone = 'Asia/Kolkata'; SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'sql_standard'; SET standard_conforming_strings = off; SET extra_float_digits = -15; \
              SET bytea_output = 'escape'; SET default_transaction_isolation = 'serializable'; SET default_tablespace = ''; SET quote_all_identifiers = on; SET client_min_messages = error; \
-             SET check_function_bodies = off; SET enable_seqscan = off; SET jit = on; SET xmloption = document; SET plan_cache_mode = force_generic_plan; SET default_transaction_deferrable = on",
+             SET check_function_bodies = off; SET enable_seqscan = off; SET jit = on; SET xmloption = document; SET plan_cache_mode = force_generic_plan; SET default_transaction_deferrable = on; SET lock_timeout = '1ms'; SET idle_in_transaction_session_timeout = '1s'",
         )
         .unwrap();
         s.query(&victim.call).unwrap_or_else(|failure| panic!("{failure}\n{}", victim.call));

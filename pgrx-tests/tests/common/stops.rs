@@ -80,10 +80,10 @@ impl Victim {
                 "RESET application_name; UPDATE stops.at SET n = {step}; SELECT setval('stops.seen', 1, false)"
             ))
             .unwrap();
-            // Once by the server's clock, which is as if somebody cancelled.
-            let by_clock = step == 2;
+            // At some by the server's clock, which is as if somebody cancelled.
+            let by_clock = step % 5 == 2;
             if by_clock {
-                s.query("SET statement_timeout = '1s'").unwrap();
+                s.query("SET statement_timeout = '500ms'").unwrap();
             }
             s.run(&self.call);
             all_stopped(&start, std::slice::from_ref(&s), &self.call);
@@ -166,7 +166,7 @@ impl<'a> Killed<'a> {
     }
 }
 
-/// Kills calls in each of their transactions: once a backend, then, when they run again, the whole server at other steps.
+/// Kills calls in each of their transactions: once their backends, then, when they run again, the whole server at other steps.
 /// A third call has to end with exactly what a call that nobody stopped leaves behind.
 pub fn are_killed_in_every_transaction(victims: &[Victim]) {
     let cluster = ClusterBuilder::new(PgVersion::under_test().unwrap())
@@ -178,7 +178,7 @@ pub fn are_killed_in_every_transaction(victims: &[Victim]) {
     let killed: Vec<Killed<'_>> = victims.iter().map(|victim| Killed::of(victim, &cluster)).collect();
     let stopped: Vec<Vec<Session>> = killed.iter().map(|k| k.stopped(|n| k.start.copy(n), |n| n)).collect();
     let restarts = cluster.log().unwrap().matches("reinitializing").count();
-    cluster.kill_backend(stopped[0][0].pid()).unwrap();
+    cluster.kill_backends(&stopped.iter().flatten().map(Session::pid).collect::<Vec<_>>()).unwrap();
     // The server answers for a moment before it notices.
     while cluster.log().unwrap().matches("reinitializing").count() == restarts {
         std::thread::sleep(Duration::from_millis(5));

@@ -53,6 +53,13 @@ pub fn adopt(
     }
     let mut steps = proofs(child, key, bound, &name)?;
     steps.extend(indexes(parent, child, &name)?);
+    steps.push(Step::locking(
+        format!("ANALYZE {name}"),
+        Lock::ShareUpdateExclusive,
+        &name,
+        "statistics are there when the first query comes; its readers and writers go on",
+    ));
+    steps.push(Step::commit(&name));
     let proved = alone && proved_before(parent, child);
     if proved {
         steps.extend(foreign_keys(child, &name));

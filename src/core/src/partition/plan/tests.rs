@@ -481,6 +481,8 @@ fn a_table_that_fits_is_proved_and_attached() {
             "COMMIT",
             "ALTER TABLE \"s\".\"filled\" VALIDATE CONSTRAINT \"partition_bound\"",
             "COMMIT",
+            "ANALYZE \"s\".\"filled\"",
+            "COMMIT",
             "LOCK TABLE ONLY \"s\".\"e\" IN SHARE UPDATE EXCLUSIVE MODE",
             "LOCK TABLE \"s\".\"filled\" IN ACCESS EXCLUSIVE MODE",
             "ALTER TABLE \"s\".\"e\" ATTACH PARTITION \"s\".\"filled\" FOR VALUES FROM (MINVALUE) TO ('1970-01-01')",
@@ -538,6 +540,8 @@ fn what_a_table_lacks_is_made_before_the_locks() {
             "COMMIT",
             // The name of an index that is there is not taken twice.
             "CREATE INDEX filled_2_index_2 ON s.filled USING btree (id, at)",
+            "COMMIT",
+            "ANALYZE s.filled",
             "COMMIT",
         ]
     );
