@@ -310,7 +310,7 @@ BEGIN
   END IF;
   IF EXISTS (SELECT FROM pg_class c WHERE c.oid = partition AND NOT c.relispartition) THEN
     planned := ARRAY(SELECT p FROM eventkit.plan_expired_table(partition, begun.on_expiry, begun.expired_schema, begun.archived_since IS NOT NULL) p ORDER BY p.step);
-    IF starts_with(planned[1].statement, 'LOCK TABLE ') THEN
+    IF begun.on_expiry = 'drop' AND begun.archived_since IS NOT NULL AND EXISTS (SELECT FROM pg_class c WHERE c.oid = partition AND c.relkind <> 'f') THEN
       -- Who has rights in the table may write to it by its name until it is locked. What was written since the hook is archived
       -- too; in a database that was restored all may be such.
       PERFORM eventkit.refuse_old_snapshot(), eventkit.refuse_hidden_rows(partition);
@@ -322,8 +322,9 @@ BEGIN
         PERFORM eventkit.call_archive(begun.archive, partition, caller_search_path);
       END IF;
     END IF;
-    IF begun.on_expiry = 'drop' AND EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = partition AND k.contype = 'f') THEN
-      -- The server locks what the foreign keys refer to one by one, exclusively.
+    IF begun.on_expiry = 'drop' AND NOT starts_with(planned[1].statement, 'LOCK TABLE ')
+      AND EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = partition AND k.contype = 'f') THEN
+      -- What the owner may not lock the server locks, one by one.
       lock_timeout := eventkit.yielding_lock_timeout(lock_timeout)::bigint * interval '1 millisecond';
     END IF;
     PERFORM eventkit.run_plan(planned, lock_timeout, caller_search_path);

@@ -649,6 +649,36 @@ fn wild_keys_stay_behind_and_end_the_loop() {
 }
 
 #[test]
+fn wild_keys_of_each_type_stay_behind() {
+    for (key, unit, wild) in [
+        (
+            "date",
+            "NULL",
+            "(1, 'infinity'), (2, '-infinity'), (3, NULL), (4, '1969-12-31'), (5, '2150-01-01'), (6, '0044-03-15 BC'), (7, '1970-01-01'), (8, '2024-01-02')",
+        ),
+        (
+            "timestamp",
+            "NULL",
+            "(1, 'infinity'), (2, '-infinity'), (3, NULL), (4, '1969-12-31 23:59:59.999999'), (5, '2150-01-01'), (6, '0044-03-15 BC'), (7, '1970-01-01'), (8, '2024-01-02')",
+        ),
+        (
+            "bigint",
+            "'ms'",
+            "(1, 9223372036854775807), (2, -9223372036854775808), (3, NULL), (4, -1), (5, 5680281600000), (7, 0), (8, 1704153600000)",
+        ),
+    ] {
+        let (_db, s) = database(&format!("CREATE TABLE src (id int, at {key}); CREATE TABLE dst (id int, at {key}) PARTITION BY RANGE (at); INSERT INTO src VALUES {wild};
+            INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry, key_unit) VALUES ('dst', '1 day', 'UTC', 0, 'detach', {unit})"));
+        s.query("CALL eventkit.backfill('src', 'dst', capture => false)").unwrap();
+        let heard = s.take_notices().join("\n");
+        assert_eq!(value(&s, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM dst"), "7 8", "{key}: {heard}");
+        assert!(heard.contains("WARNING") && heard.contains("NULL: 1 rows"), "{key}: {heard}");
+        let left = value(&s, "SELECT sum(row_count) FROM eventkit.backfill_left_behind('src', 'dst')");
+        assert_eq!(left, if key == "bigint" { "5" } else { "6" }, "{key}");
+    }
+}
+
+#[test]
 fn ddl_that_waits_too_long_is_given_up_whole() {
     let (db, s) = database(ARTICLE);
     s.query("CREATE TABLE app.rest PARTITION OF app.chats DEFAULT").unwrap();

@@ -919,6 +919,28 @@ fn one_session_at_a_time() {
 }
 
 #[test]
+fn nobody_comes_between_the_commits_of_a_real_backfill() {
+    let (db, s) = open(&tables(PLAIN));
+    // It stops in its third transaction, and by then it has committed.
+    s.query("CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF (SELECT count(*) FROM pg_inherits WHERE inhparent = 'app.ev'::regclass) = 2 THEN PERFORM pg_advisory_lock(1); END IF; END $$; \
+             CREATE EVENT TRIGGER stop ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION stop(); SELECT pg_advisory_lock(1)").unwrap();
+    let first = db.session("first").unwrap();
+    first.run("CALL eventkit.backfill('ev', 'app.ev')");
+    wait::until_blocked(db.cluster, &first).unwrap();
+    assert_eq!(value(&s, "SELECT count(*) FROM eventkit.backfill_periods"), "2");
+    let second = db.session("second").unwrap();
+    for call in ["backfill", "catch_up", "finish_backfill", "abandon_backfill"] {
+        let refused = fails(&second, &format!("CALL eventkit.{call}('ev', 'app.ev')"));
+        assert_eq!(refused.sqlstate, "55006", "{call}: {refused}");
+        assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains("pg_stat_activity")), "{call}: {refused}");
+    }
+    s.query("SELECT pg_advisory_unlock(1)").unwrap();
+    first.join().unwrap();
+    second.query("CALL eventkit.finish_backfill('ev', 'app.ev')").unwrap();
+    assert_eq!(differences(&s, "public.ev", "app.ev"), "0");
+}
+
+#[test]
 fn an_unfinished_backfill_is_not_called_done() {
     let (_db, s) = open(&tables(PLAIN));
     s.query("INSERT INTO public.ev SELECT 4000 + i, '2023-01-01 00:00Z'::timestamptz + i * interval '1 day' FROM generate_series(1, 3) i").unwrap();

@@ -103,5 +103,12 @@ fn the_locks_of_a_plan_are_those_that_are_taken() {
     s.query("CREATE TABLE filled (id bigint, at timestamptz, day int, name text, twice bigint GENERATED ALWAYS AS (id * 2) STORED); INSERT INTO filled VALUES (70, '2024-05-01 12:00Z', 1, 'x')").unwrap();
     locks_as_planned(&s, "eventkit.plan_attach_partition('e', 'filled', '2024-05-01 00:00Z', '2024-05-02 00:00Z')");
     assert_eq!(value(&s, "SELECT count(*) FROM e WHERE tableoid = 'filled'::regclass"), "1");
+    s.query("INSERT INTO e (id, at, day) VALUES (80, '2024-07-01 12:00Z', 1), (81, '2024-07-02 12:00Z', 1)").unwrap();
+    locks_as_planned(&s, "eventkit.plan_drain_default('e')");
+    assert_eq!(value(&s, "SELECT count(*) FROM rest"), "0");
+    // Inside of a block, as these are carried out here, no detach is CONCURRENTLY.
+    s.query("INSERT INTO eventkit.partition_settings (parent, period, time_zone, premake, on_expiry) VALUES ('e', '1 day', 'UTC', 0, 'drop')").unwrap();
+    locks_as_planned(&s, "eventkit.plan_drop_old_partitions('e', '2024-05-02 00:00Z')");
+    assert_eq!(value(&s, "SELECT count(*) FROM e WHERE at < '2024-05-02 00:00Z'"), "0");
     drop(db);
 }

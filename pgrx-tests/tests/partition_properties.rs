@@ -288,6 +288,93 @@ fn what_a_filled_table_takes_over() {
     s.query("RESET ROLE").unwrap();
 }
 
+/// Keys that a plain comparison of columns does not tell apart, and what refers to the parent.
+#[test]
+fn a_filled_table_gets_keys_of_every_kind_and_is_referred_to() {
+    for default in ["", "CREATE TABLE rest PARTITION OF e DEFAULT;"] {
+        let (_db, s) = open(&format!(
+            "{PARENT}; {default} ALTER TABLE e ADD CONSTRAINT apart UNIQUE NULLS NOT DISTINCT (name, at), ADD CONSTRAINT late UNIQUE (at, id, name) DEFERRABLE INITIALLY DEFERRED;
+             CREATE UNIQUE INDEX whole ON e (at, id); ALTER TABLE e REPLICA IDENTITY USING INDEX whole; ALTER TABLE e ALTER id SET NOT NULL;
+             CREATE FUNCTION told() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'told % %', tg_op, tg_table_name; RETURN NULL; END $$;
+             CREATE TRIGGER told AFTER INSERT OR DELETE ON e FOR EACH ROW EXECUTE FUNCTION told(); CREATE TRIGGER quiet AFTER INSERT ON e FOR EACH ROW EXECUTE FUNCTION told(); ALTER TABLE e DISABLE TRIGGER quiet;
+             CREATE TABLE notes (id bigint, at timestamptz, FOREIGN KEY (id, at) REFERENCES e);
+             CREATE TABLE filled (LIKE e); INSERT INTO filled VALUES (1, '2024-01-02 12:00Z', NULL), (2, '2024-01-02 12:00Z', 'x');
+             CALL eventkit.create_partition('e', '2024-01-01')"
+        ));
+        s.query("CALL eventkit.attach_partition('e', 'filled', '2024-01-02 00:00Z', '2024-01-03 00:00Z')").unwrap();
+        for query in [
+            INDEXES,
+            "SELECT contype, pg_get_constraintdef(oid), condeferrable, condeferred FROM pg_constraint WHERE conrelid = TABLE AND contype <> 'n' ORDER BY 1, 2",
+            "SELECT relreplident, (SELECT count(*) FROM pg_index WHERE indrelid = TABLE AND indisreplident) FROM pg_class WHERE oid = TABLE",
+            "SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = TABLE AND NOT tgisinternal ORDER BY 1",
+        ] {
+            assert!(!same(&s, query, "filled", "e_20240101").is_empty(), "{query}");
+        }
+        assert_eq!(
+            value(
+                &s,
+                "SELECT relreplident || (SELECT count(*) FROM pg_index WHERE indrelid = c.oid AND indisreplident) FROM pg_class c WHERE oid = 'filled'::regclass"
+            ),
+            "i1"
+        );
+        let _ = s.take_notices();
+        s.query(
+            "INSERT INTO notes VALUES (1, '2024-01-02 12:00Z'); INSERT INTO e VALUES (3, '2024-01-02 12:00Z', 'y')",
+        )
+        .unwrap();
+        assert_eq!(s.take_notices(), ["NOTICE: told INSERT filled"]);
+        assert_eq!(
+            s.query("DELETE FROM filled WHERE id = 1").unwrap_err().sqlstate,
+            "23503",
+            "what refers to a row keeps it"
+        );
+        assert_eq!(s.query("INSERT INTO e VALUES (4, '2024-01-02 12:00Z', NULL)").unwrap_err().sqlstate, "23505");
+    }
+}
+
+#[test]
+fn a_policy_that_names_the_parent_closes_the_partition() {
+    let (db, s) = made("");
+    let guest = format!("guest_{}", db.name);
+    s.query(&format!(
+        "CREATE ROLE {guest}; CREATE TABLE friends (id bigint); GRANT SELECT ON friends, e TO {guest}; ALTER TABLE e ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY theirs ON e USING (EXISTS (SELECT FROM friends f WHERE f.id = e.id)); INSERT INTO friends VALUES (1);
+         CALL eventkit.create_partition('e', '2024-01-05'); INSERT INTO e VALUES (1, '2024-01-05 12:00Z'), (2, '2024-01-05 12:00Z')"
+    ))
+    .unwrap();
+    s.query(&format!("SET ROLE {guest}")).unwrap();
+    assert_eq!(lines(&s, "SELECT id FROM e"), ["1"]);
+    assert_eq!(s.query("SELECT id FROM e_20240105").unwrap_err().sqlstate, "42501");
+    s.query("RESET ROLE").unwrap();
+}
+
+/// The youngest partition says how rows are stored, also where it is partitioned itself and says nothing.
+#[test]
+fn beside_a_partition_that_is_partitioned_itself() {
+    let (_db, s) = open(&format!(
+        "{PARENT}; CALL eventkit.create_partition('e', '2024-01-01'); ALTER TABLE e_20240101 SET (fillfactor = 70);
+         CREATE TABLE many PARTITION OF e FOR VALUES FROM ('2024-01-02 00:00Z') TO ('2024-01-03 00:00Z') PARTITION BY HASH (id);
+         CREATE TABLE many_0 PARTITION OF many FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE TABLE many_1 PARTITION OF many FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+         CREATE TABLE src (LIKE e INCLUDING INDEXES); INSERT INTO src SELECT n, '2024-01-01 12:00Z'::timestamptz + n * interval '1 day' FROM generate_series(0, 3) n;
+         CREATE TABLE filled (LIKE e); INSERT INTO filled VALUES (9, '2024-01-09 12:00Z')"
+    ));
+    s.query("CALL eventkit.create_partition('e', '2024-01-03')").unwrap();
+    s.query("CALL eventkit.attach_partition('e', 'filled', '2024-01-09 00:00Z', '2024-01-10 00:00Z')").unwrap();
+    s.query("CALL eventkit.backfill('src', 'e')").unwrap();
+    let heard = s.take_notices().join("\n");
+    assert!(!heard.contains("WARNING"), "{heard}");
+    assert_eq!(
+        lines(&s, "SELECT tableoid::regclass, count(*) FROM e GROUP BY 1 ORDER BY 1::text")
+            .iter()
+            .filter(|l| l.starts_with("many"))
+            .count(),
+        1,
+        "an empty one is filled through the parent or left"
+    );
+    assert_eq!(value(&s, "SELECT count(*) FROM e"), "5");
+    assert_eq!(value(&s, "SELECT reloptions FROM pg_class WHERE relname = 'e_20240103'"), "{fillfactor=70}");
+}
+
 #[test]
 fn what_policies_and_constraints_are_described_as() {
     let (_db, s) = made(

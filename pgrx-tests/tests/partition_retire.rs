@@ -170,11 +170,22 @@ fn an_expired_partition_with_foreign_keys_is_dropped_in_short_waits() {
          CALL eventkit.create_partitions('e', '2024-01-01', '2024-01-04'); INSERT INTO e VALUES ('2024-01-01', 1)",
     );
     on_expiry(&s, "'drop', NULL");
+    let plan = lines(
+        &s,
+        "SELECT lock, statement FROM eventkit.plan_drop_old_partitions('e', '2024-01-02') WHERE statement <> 'COMMIT' ORDER BY step",
+    );
+    assert_eq!(
+        plan[1..],
+        [
+            "ACCESS EXCLUSIVE|LOCK TABLE \"public\".\"users\" IN ACCESS EXCLUSIVE MODE",
+            "ACCESS EXCLUSIVE|DROP TABLE \"public\".\"e_20240101\""
+        ]
+    );
     let holder = db.session("holder").unwrap();
     holder.query("BEGIN; SELECT count(*) FROM users").unwrap();
-    s.run("CALL eventkit.drop_old_partitions('e', '2024-01-02', lock_timeout => '1 minute')");
+    s.run("CALL eventkit.drop_old_partitions('e', '2024-01-02', lock_timeout => '200 milliseconds')");
     wait::until_blocked(db.cluster, &s).unwrap();
-    // Who comes behind the one that waits waits for a part of deadlock_timeout, not for a minute.
+    // Who comes behind the one that waits gets his turn.
     let reader = db.session("reader").unwrap();
     assert_eq!(value(&reader, "SET lock_timeout = '10s'; SELECT count(*) FROM users"), "1");
     holder.query("COMMIT").unwrap();

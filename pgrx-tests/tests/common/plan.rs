@@ -136,7 +136,7 @@ const MODES: [&str; 8] = [
 ];
 
 /// Executes the statements of a plan in the plan's transactions, and asserts after each that the strongest lock held on its target is the
-/// one that the plan names; and that there is on no table which was there before a stronger one than the plan names for that table.
+/// one that the plan names, or that of a step before in the transaction; and that there is on no table which was there before a stronger one than the plan names for that table.
 /// What the first statement of a batch gives is `$1` in the others.
 pub fn locks_as_planned(session: &Session, plan: &str) {
     let rank = |mode: &str| MODES.iter().position(|m| *m == mode).unwrap();
@@ -170,6 +170,7 @@ pub fn locks_as_planned(session: &Session, plan: &str) {
         .map(|tables| tables.iter().filter_map(|t| most.get(t).copied()).max().unwrap_or(0).max(rank("ROW SHARE")))
         .collect();
     let mut batch: Option<String> = None;
+    let mut so_far = std::collections::BTreeMap::new();
     session.query("BEGIN").unwrap();
     for row in &rows {
         let (statement, lock, target) = (row[0].as_ref().unwrap(), &row[1], row[2].as_deref().unwrap());
@@ -179,6 +180,7 @@ pub fn locks_as_planned(session: &Session, plan: &str) {
             .map_or_else(|| statement.clone(), |batch| statement.replace("$1", &format!("'{batch}'::tid[]")));
         if statement == "COMMIT" {
             session.query("COMMIT; BEGIN").unwrap();
+            so_far.clear();
             continue;
         }
         let given = session.query(&statement).unwrap_or_else(|failure| panic!("{failure}\n{statement}"));
@@ -193,7 +195,9 @@ pub fn locks_as_planned(session: &Session, plan: &str) {
         };
         if let Some(lock) = lock {
             let found = oid.as_deref().and_then(of).map(|rank| MODES[rank]);
-            assert_eq!(found, Some(lock.as_str()), "{statement}\non {target}\n{plan}");
+            let wanted = so_far.entry(target).or_insert(0);
+            *wanted = rank(lock).max(*wanted);
+            assert_eq!(found, Some(MODES[*wanted]), "{statement}\non {target}\n{plan}");
         }
         for (table, allowed) in before.iter().zip(&allowed) {
             let found = of(table).unwrap_or(0);

@@ -34,7 +34,7 @@ SELECT (rights.facts || jsonb_build_object(
   'options', coalesce((
     SELECT to_jsonb(coalesce(y.reloptions, '{}') || ARRAY(SELECT 'toast.' || o.option FROM unnest(t.reloptions) o (option)))
     FROM pg_class y LEFT JOIN pg_class t ON t.oid = y.reltoastrelid
-    WHERE y.relkind = 'r' AND y.oid = (SELECT max(i.inhrelid) FROM pg_inherits i WHERE i.inhparent = c.oid AND i.inhrelid <> pt.partdefid)), '[]'),
+    WHERE y.relkind = 'r' AND y.oid = (SELECT max(i.inhrelid) FROM pg_inherits i JOIN pg_class r ON r.oid = i.inhrelid WHERE i.inhparent = c.oid AND i.inhrelid <> pt.partdefid AND r.relkind = 'r')), '[]'),
   'comment', obj_description(c.oid, 'pg_class'),
   'tablespace', (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = c.reltablespace),
   'access_method', (SELECT m.amname FROM pg_am m WHERE m.oid = c.relam),

@@ -152,22 +152,32 @@ pub fn run_as_owner(table: Option<Oid>, statement: Option<String>) -> Option<Str
     as_role(owner, run).map_err(|e| error::no_text(&e.to_string())).or_raise()
 }
 
-/// A table's quoted, qualified name and kind; `None` when it is gone.
+/// What is known of a table that leaves; `None` when it is gone.
 fn found(table: Oid) -> Result<Option<Leaving>> {
-    let names = catalog::one_row(
-        "SELECT n.nspname::text, c.relname::text, c.relkind = 'f' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+    let facts = catalog::one_row(
+        // Of referenced tables that lie within each other the outermost is locked with all of them.
+        "WITH r AS (SELECT DISTINCT k.confrelid AS oid FROM pg_constraint k \
+           WHERE k.conrelid = $1 AND k.contype = 'f' AND coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true') \
+         SELECT n.nspname::text, c.relname::text, c.relkind = 'f', ( \
+           SELECT coalesce(jsonb_agg(jsonb_build_array(rn.nspname, rc.relname) ORDER BY r.oid), '[]')::text \
+           FROM r JOIN pg_class rc ON rc.oid = r.oid JOIN pg_namespace rn ON rn.oid = rc.relnamespace \
+           WHERE has_table_privilege(r.oid, 'UPDATE, DELETE, TRUNCATE') AND NOT EXISTS ( \
+             SELECT FROM pg_partition_ancestors(r.oid) a JOIN r o ON o.oid = a.relid WHERE o.oid <> r.oid)) \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
         &[table.into()],
-        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?, row.get::<bool>(3)?)),
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?, row.get::<bool>(3)?, row.get::<String>(4)?)),
     )?;
-    Ok(match names {
-        Some((Some(schema), Some(table), foreign)) => {
-            Some(Leaving { name: name::qualified(&schema, &table), foreign: foreign == Some(true) })
-        }
-        _ => None,
-    })
+    let Some((Some(schema), Some(table), foreign, references)) = facts else { return Ok(None) };
+    let references: Vec<(String, String)> = serde_json::from_str(references.as_deref().unwrap_or("[]"))
+        .map_err(|e| error::unreadable_catalog(&e.to_string()))?;
+    Ok(Some(Leaving {
+        name: name::qualified(&schema, &table),
+        foreign: foreign == Some(true),
+        references: references.iter().map(|(schema, table)| name::qualified(schema, table)).collect(),
+    }))
 }
 
-/// A table's quoted, qualified name and kind. Raises `42P01` when it is gone.
+/// What is known of a table that leaves. Raises `42P01` when it is gone.
 fn named(table: Oid) -> Result<Leaving> {
     found(table)?.ok_or_else(|| error::no_such_table("partition"))
 }

@@ -42,6 +42,8 @@ pub struct Leaving {
     pub name: String,
     /// Whether it is a foreign table, which the server locks for nobody who asks, and which has a DROP of its own.
     pub foreign: bool,
+    /// The tables that its foreign keys refer to, in the order of Oid, quoted and qualified: those that may be locked.
+    pub references: Vec<String>,
 }
 
 /// The steps that detach a partition, each wait under `lock_timeout`. O(tables).
@@ -126,6 +128,17 @@ impl Expiry {
                 table,
                 "who has rights in the table may write to it by its name; rows that came since the archive hook are archived behind this, by the hook again",
             ));
+        }
+        if *self == Self::Drop {
+            // By Oid, as everybody takes them: the server itself would take them as they come.
+            steps.extend(leaving.references.iter().map(|referenced| {
+                Step::locking(
+                    format!("LOCK TABLE {referenced} IN {} MODE", Lock::AccessExclusive.sql()),
+                    Lock::AccessExclusive,
+                    referenced,
+                    "triggers of the foreign key go from there; all who use it wait for this moment",
+                )
+            }));
         }
         steps.push(Step::locking(statement, Lock::AccessExclusive, table, reason));
         steps

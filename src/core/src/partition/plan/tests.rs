@@ -627,7 +627,7 @@ fn a_small_sample_is_taken_of_rows_where_the_server_takes_another() {
 #[test]
 fn a_partition_leaves_by_locks_in_one_order() {
     use crate::partition::retire::{self, Expiry, Leaving};
-    let table = |name: &str| Leaving { name: name.into(), foreign: false };
+    let table = |name: &str| Leaving { name: name.into(), foreign: false, references: vec![] };
     let mut parent = parent("app", "ev\"ents", KeyType::Timestamptz);
     let statements = |steps: Vec<Step>| -> Vec<String> { steps.into_iter().filter_map(|s| s.statement).collect() };
     assert_eq!(
@@ -673,7 +673,18 @@ fn a_partition_leaves_by_locks_in_one_order() {
     assert!(within.iter().all(|s| s != "COMMIT" && !s.ends_with(" CONCURRENTLY")), "{within:#?}");
     let rest = statements(retire::plan_rest(&parent, &table("p"), false, &Expiry::of("drop", None), false, true));
     assert_eq!(rest, ["DROP TABLE p", "COMMIT"]);
-    let foreign = Leaving { name: "f".into(), foreign: true };
+    let tied = Leaving { references: vec!["\"app\".\"a\"".into(), "b".into()], ..table("t") };
+    assert_eq!(
+        statements(Expiry::of("drop", None).steps(&tied, true)),
+        [
+            "LOCK TABLE t IN SHARE ROW EXCLUSIVE MODE",
+            "LOCK TABLE \"app\".\"a\" IN ACCESS EXCLUSIVE MODE",
+            "LOCK TABLE b IN ACCESS EXCLUSIVE MODE",
+            "DROP TABLE t"
+        ]
+    );
+    assert_eq!(statements(Expiry::of("move", Some("s".into())).steps(&tied, true)), ["ALTER TABLE t SET SCHEMA \"s\""]);
+    let foreign = Leaving { name: "f".into(), foreign: true, references: vec![] };
     let outside =
         statements(retire::plan(&parent, &foreign, false, &Expiry::of("drop", None), Some("CALL hook"), false));
     assert_eq!(outside.last().map(String::as_str), Some("DROP FOREIGN TABLE f"));
