@@ -153,7 +153,11 @@ impl Drop for Session {
 }
 
 fn execute(client: &mut Client, sql: &str) -> Result<Rows, Failure> {
-    let messages = client.simple_query(sql).map_err(|error| Failure::from(&error))?;
+    let messages = client.simple_query(sql).map_err(|error| {
+        // The server tells an error before it has ended the transaction and given back the locks: it answers again when it has.
+        let _ = client.simple_query("");
+        Failure::from(&error)
+    })?;
     let row = |message| match message {
         SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| row.get(i).map(ToOwned::to_owned)).collect()),
         _ => None,
