@@ -19,6 +19,9 @@ BEGIN
   FOR step IN SELECT p.* FROM eventkit.plan_drain_period(parent, period, copy_first) p ORDER BY p.step LOOP
     IF step.statement IS NULL THEN
       RETURN 0;
+    ELSIF step.lock = 'ACCESS SHARE' AND starts_with(step.statement, 'LOCK TABLE ') THEN
+      PERFORM eventkit.execute_with_retries(ARRAY[step.statement]);
+      CONTINUE;
     ELSIF starts_with(step.statement, 'LOCK TABLE ') THEN
       waiting := waiting || step.statement;
       CONTINUE;
@@ -65,13 +68,16 @@ COMMENT ON FUNCTION eventkit.run_drain_period(regclass, timestamp, boolean, inte
 CREATE FUNCTION eventkit.drain_period(parent regclass, period timestamp, batch_rows int, lock_timeout interval, caller_search_path text)
 RETURNS bigint
 VOLATILE PARALLEL UNSAFE LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 #variable_conflict use_variable
 DECLARE
   copy_first boolean;
 BEGIN
+  PERFORM set_config('lock_timeout', eventkit.lock_timeout_setting(lock_timeout), true);
   PERFORM eventkit.lock_period(parent, period, lock_timeout, exclusive => true);
+  -- Who alters the parent takes it before its partitions: the other way round one of the two would be ended.
+  PERFORM eventkit.execute_with_retries(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE', parent)]);
   copy_first := eventkit.default_period_rows(parent, period) > batch_rows;
   FOR attempt IN 1..3 LOOP
     BEGIN

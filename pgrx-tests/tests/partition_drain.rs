@@ -246,6 +246,32 @@ fn what_is_no_plain_table_is_not_drained_and_the_batch_is_checked_in_the_plan_to
 }
 
 #[test]
+fn who_alters_the_parent_meanwhile_waits_and_is_not_ended() {
+    // The count of the period's rows stands for a long read of the default partition.
+    let (db, s) = open(&format!(
+        "{EVENTS} CREATE FUNCTION slow(n int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN IF n = 3000 THEN PERFORM pg_sleep(1); END IF; RETURN true; END $$; \
+         ALTER TABLE e ADD CHECK (slow(id)) NOT VALID"
+    ));
+    for delay in [100, 600, 1100] {
+        s.run("CALL eventkit.drain_default('e', batch_rows => 0)");
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        let other = db.session("other").unwrap();
+        other.query(&format!("ALTER TABLE e ADD COLUMN after_{delay} int")).unwrap();
+        s.join().unwrap();
+        let heard = s.take_notices().join("\n");
+        assert!(!heard.contains("WARNING"), "{delay}: {heard}");
+        s.query("BEGIN; CREATE TEMP TABLE kept AS SELECT id, at FROM e; DROP TABLE e_20240101, e_20240102, e_20240103, e_20240104; INSERT INTO e (id, at) SELECT * FROM kept; DROP TABLE kept; COMMIT").unwrap();
+    }
+    // From the count on the parent is held before the default partition.
+    let holder = db.session("holder").unwrap();
+    holder.query("BEGIN; LOCK TABLE ONLY e IN ACCESS EXCLUSIVE MODE").unwrap();
+    s.run("SELECT eventkit.drain_period('e', '2024-01-04', 0, '20 seconds', 'public')");
+    wait::until_blocked(db.cluster, &s).unwrap();
+    holder.query("LOCK TABLE rest IN ACCESS EXCLUSIVE MODE NOWAIT; COMMIT").unwrap();
+    s.join().unwrap();
+}
+
+#[test]
 fn a_long_reader_is_waited_for_in_short_turns_only() {
     let (db, s) = open(EVENTS);
     let reader = db.session("reader").unwrap();

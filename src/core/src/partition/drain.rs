@@ -75,7 +75,13 @@ pub fn period(
                 || s.contains(" ADD CONSTRAINT ")
         })
     };
-    let mut moved = Vec::new();
+    let table = parent.qualified();
+    let mut moved = vec![Step::locking(
+        format!("LOCK TABLE ONLY {table} IN {} MODE", Lock::AccessShare.sql()),
+        Lock::AccessShare,
+        &table,
+        "before the default partition, as whoever alters the parent takes them",
+    )];
     let (mut copied, mut locked) = (!copy_first, false);
     for step in steps {
         if !copied && (is_build(&step) || is_lock(&step)) {

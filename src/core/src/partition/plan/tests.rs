@@ -730,6 +730,7 @@ fn rows_leave_the_default_partition_behind_the_parents_lock() {
             plan.iter().all(|s| !s.contains("\"twice\"") || s.starts_with("CREATE")),
             "computed, not copied: {plan:#?}"
         );
-        assert_eq!(plan.iter().filter(|s| s.starts_with("LOCK TABLE ")).count(), 2);
+        assert_eq!(plan.iter().filter(|s| s.starts_with("LOCK TABLE ")).count(), 3);
+        assert_eq!(plan[0], "LOCK TABLE ONLY \"app\".\"events\" IN ACCESS SHARE MODE");
     }
 }
